@@ -1,0 +1,3 @@
+"""The one version; labextension/package.json says the same, held by a test."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,80 @@
+"""What to run on a machine, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+SignalName = Literal["INT", "TERM", "KILL", "HUP", "QUIT", "USR1", "USR2"]
+StreamName = Literal["stdout", "stderr"]
+
+
+@dataclass(frozen=True)
+class ExecSpec:
+    """One command for the machine's shell.
+
+    `command` goes to the login user's shell unchanged. `env` is added to the machine's own environment. `cwd` is
+    absolute or relative to the home directory there. With `stdin_open` the caller will send input; otherwise the
+    command reads an empty standard input.
+    """
+
+    command: str
+    env: dict[str, str] = field(default_factory=dict)
+    cwd: str | None = None
+    stdin_open: bool = False
+
+    def to_wire(self) -> dict[str, Any]:
+        """JSON form."""
+        return {
+            "command": self.command,
+            "env": dict(self.env),
+            "cwd": self.cwd,
+            "stdin_open": self.stdin_open,
+        }
+
+
+@dataclass(frozen=True)
+class PtySpec:
+    """A shell, or `command`, on a pseudo-terminal of `cols` by `rows` characters."""
+
+    command: str | None = None
+    term: str = "xterm-256color"
+    cols: int = 80
+    rows: int = 24
+    env: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TcpTarget:
+    """A TCP port as seen from the machine itself."""
+
+    port: int
+    host: str = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Output:
+    """Bytes that the command wrote, in the order in which they arrived."""
+
+    stream: StreamName
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a command ended: `code`, or the name of the `signal` that ended it (without SIG)."""
+
+    code: int | None = None
+    signal: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """True for exit code 0."""
+        return self.code == 0
+
+    def __str__(self) -> str:
+        """In words, as `exit code 3` or `signal KILL`."""
+        return f"signal {self.signal}" if self.signal else f"exit code {self.code}"
+
+
+ExecEvent = Output | Exit
