@@ -1,0 +1,385 @@
+"""SSH by asyncssh: an SSHEndpoint becomes a live Transport. Import this file late: asyncssh takes about 100 ms.
+
+Only this file and `ssh_files` import asyncssh here, and every exception of asyncssh is mapped by `map_ssh_error`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+
+from jupyter_rmx.errors import RmxError, TransportError
+from jupyter_rmx.models import ExecSpec, PtySpec, SSHEndpoint, TcpTarget
+from jupyter_rmx.transports.base import Capability, RemoteFiles, TransportState
+from jupyter_rmx.transports.ssh_command import pty_text, shell_text
+from jupyter_rmx.transports.ssh_session import ChannelSession, SSHByteStream, SSHProcess, SSHPty
+
+CONNECT_TIMEOUT_S = 15.0
+KEEPALIVE_S = 4.0
+"""A peer that says nothing is given up after three of these: 12 s."""
+CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"
+"""These first, then asyncssh's own list: AES-GCM is up to 1.7 times as fast (reference/performance.md)."""
+_UNIX_PATH_MAX = 100  # bytes; sun_path holds 104 to 108, by system
+
+# asyncssh logs commands at INFO and values of the environment at DEBUG; both can hold secrets.
+if logging.getLogger("asyncssh").level == logging.NOTSET:
+    logging.getLogger("asyncssh").setLevel(logging.WARNING)
+
+
+def connection_lost(error: Exception | None = None) -> TransportError:
+    """The error of all that was open when a link went away."""
+    reason = f" ({error})" if error is not None and str(error) else ""
+    return TransportError(
+        f"The connection to the machine was lost{reason}.",
+        hint="Check with `%vm ls` whether it still runs, then try again.",
+        code="ssh_connection_lost",
+    )
+
+
+def _error(message: str, hint: str, code: str, retryable: bool) -> TransportError:
+    return TransportError(message, hint=hint, code=code, retryable=retryable)
+
+
+def _map_ssh(error: asyncssh.Error, where: str) -> TransportError:
+    if isinstance(error, asyncssh.PermissionDenied):
+        return _error(
+            f"{where} did not accept the key.", "Check the user name and the key.", "ssh_auth_failed", False
+        )
+    if isinstance(error, asyncssh.HostKeyNotVerifiable) or (
+        isinstance(error, asyncssh.KeyExchangeFailed) and "host key" in str(error).lower()
+    ):
+        return _error(
+            f"{where} shows another host key than the one that is known.",
+            "Somebody may be in between, or the machine was made anew; nothing was sent. Find out before you go on.",
+            "ssh_host_key_changed",
+            False,
+        )
+    if isinstance(error, asyncssh.ChannelOpenError):
+        return _error(
+            f"{where} refused a session: {error.reason}.",
+            "It may be at its limit of sessions, or forbid this use.",
+            "ssh_session_refused",
+            True,
+        )
+    if isinstance(error, asyncssh.ConnectionLost):
+        return connection_lost(error)
+    return _error(
+        f"{where} and we do not understand each other over SSH: {error}.",
+        "Check that an SSH server answers there.",
+        "ssh_protocol_error",
+        False,
+    )
+
+
+def map_ssh_error(error: Exception, where: str) -> RmxError:
+    """The one place where exceptions of asyncssh and of sockets become TransportError; `where` begins the message."""
+    if isinstance(error, RmxError):
+        return error
+    if isinstance(error, asyncssh.Error):
+        return _map_ssh(error, where)
+    if isinstance(error, (asyncssh.KeyImportError, asyncssh.KeyEncryptionError)):
+        return _error("The key cannot be read.", "Make the machine's keys anew.", "ssh_bad_key", False)
+    # TimeoutError and asyncio.TimeoutError are one from Python 3.11 on.
+    if isinstance(error, (TimeoutError, asyncio.TimeoutError)):
+        return _error(
+            f"{where} does not answer.", "Check that it runs, and the network.", "ssh_timeout", True
+        )
+    if isinstance(error, socket.gaierror):
+        return _error(f"{where} is not a known host.", "Check the name.", "ssh_unknown_host", False)
+    if isinstance(error, ConnectionRefusedError):
+        return _error(
+            f"{where} refused the connection.",
+            "Is its SSH server running, and is the port right?",
+            "ssh_refused",
+            True,
+        )
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return _error(f"{where} cannot be reached: {reason}.", "Check that it runs.", "ssh_unreachable", True)
+
+
+@contextmanager
+def map_ssh_errors(where: str) -> Iterator[None]:
+    """Raise what leaves the block as an error of our tree."""
+    try:
+        yield
+    except (asyncssh.Error, asyncssh.KeyImportError, asyncssh.KeyEncryptionError, OSError) as error:
+        raise map_ssh_error(error, where) from error
+    except asyncio.TimeoutError as error:  # not an OSError before Python 3.11
+        raise map_ssh_error(error, where) from error
+
+
+def _machine_gone(error: OSError) -> TransportError:
+    return _error(
+        f"The machine is not there any more ({error.strerror or error}).",
+        "See `%vm ls`; create it again if it ended.",
+        "ssh_unreachable",
+        True,
+    )
+
+
+async def _unix_socket(path: str) -> socket.socket:
+    """A socket connected to `path`; paths too long for the kernel go by way of the folder's descriptor (Linux)."""
+    folder = -1
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        if len(os.fsencode(path)) > _UNIX_PATH_MAX:
+            folder = os.open(Path(path).parent, os.O_RDONLY | os.O_DIRECTORY)
+            path = f"/proc/self/fd/{folder}/{Path(path).name}"
+        await asyncio.wait_for(_connect_unix(sock, path), CONNECT_TIMEOUT_S)
+    except BaseException as error:
+        sock.close()
+        if isinstance(error, (FileNotFoundError, ConnectionRefusedError, NotADirectoryError)):
+            raise _machine_gone(error) from error
+        raise
+    finally:
+        if folder >= 0:
+            os.close(folder)
+    return sock
+
+
+async def _connect_unix(sock: socket.socket, path: str) -> None:
+    """Connect; a full backlog is EAGAIN here, which asyncio's own sock_connect takes for "on the way"."""
+    while True:
+        try:
+            sock.connect(path)
+        except BlockingIOError:
+            await asyncio.sleep(0.01)
+        else:
+            return
+
+
+class _Client(asyncssh.SSHClient):
+    """Tells the transport when the link is gone."""
+
+    def __init__(self, lost: Callable[[Exception | None], None]) -> None:
+        self._lost = lost
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called once by asyncssh."""
+        self._lost(exc)
+
+
+class SSHTransport:
+    """A live SSH connection to one machine (transports.base.Transport); made by `connect`."""
+
+    capabilities: frozenset[Capability] = frozenset({"exec", "pty", "tcp", "sftp"})
+
+    def __init__(self, key: str, where: str) -> None:
+        self.key = key
+        self._where = where
+        self._connection: asyncssh.SSHClientConnection | None = None
+        self._state: TransportState = "ready"
+        self._why: Exception | None = None
+        self._on_closed: list[Callable[[], None]] = []
+        self._session_seen = False
+        self._first_session = asyncio.Lock()
+        self._files: RemoteFiles | None = None
+
+    @property
+    def state(self) -> TransportState:
+        """`closed` once the link is known to be gone."""
+        return self._state
+
+    def on_closed(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once when the link is gone; at once if it is gone already."""
+        if self._state == "closed":
+            callback()
+        else:
+            self._on_closed.append(callback)
+
+    def link_lost(self, error: Exception | None) -> None:
+        """The link is gone; `error` says why, None after `aclose`."""
+        self._state = "closed"
+        self._why = error
+        callbacks, self._on_closed = self._on_closed, []
+        for callback in callbacks:
+            callback()
+
+    def bind(self, connection: asyncssh.SSHClientConnection) -> None:
+        """Give the transport its connection; `connect` does, once."""
+        self._connection = connection
+
+    @property
+    def connection(self) -> asyncssh.SSHClientConnection:
+        """The connection; TransportError `ssh_connection_lost` once it is gone."""
+        if self._state == "closed" or self._connection is None:
+            raise connection_lost(self._why)
+        return self._connection
+
+    def _link_error(self) -> TransportError | None:
+        return connection_lost(self._why) if self._state == "closed" else None
+
+    async def settle(self, opening: Awaitable[Any], discard: Callable[[Any], None]) -> Any:
+        """Await `opening` so that being cancelled in the middle leaves nothing open: `discard` gets what came."""
+
+        async def run() -> Any:
+            return await opening
+
+        def late(done: asyncio.Task[Any]) -> None:
+            if not done.cancelled() and done.exception() is None:
+                discard(done.result())
+
+        task = asyncio.create_task(run())
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(late)
+            raise
+        except (asyncssh.ChannelOpenError, asyncssh.ConnectionLost) as error:
+            lost = self._link_error()
+            if lost is not None:
+                raise lost from error
+            raise
+
+    async def _session(self, command: str | None, **options: Any) -> ChannelSession:
+        session = ChannelSession(connection_lost)
+
+        def discard(_: Any) -> None:
+            session.channel.send_signal("HUP")
+            session.abort()
+
+        with map_ssh_errors(self._where):
+            opening = self.connection.create_session(lambda: session, command, encoding=None, **options)  # type: ignore[arg-type, return-value] # asyncssh calls its methods, it needs no base class
+            await self.settle(opening, discard)
+        self._session_seen = True
+        return session
+
+    async def run(self, spec: ExecSpec) -> SSHProcess:
+        """Start a command; UsageError if it cannot be said to a shell."""
+        command, preamble = shell_text(spec)
+        session = await self._session(command, request_pty=False)
+        process = SSHProcess(session, self._link_error)
+        if preamble:
+            await process.write(preamble)
+        if not spec.stdin_open:
+            await process.write_eof()
+        return process
+
+    async def pty(self, spec: PtySpec) -> SSHPty:
+        """Open a pseudo-terminal; TransportError `ssh_session_refused` where the server gives none."""
+        session = await self._session(
+            pty_text(spec), request_pty="force", term_type=spec.term, term_size=(spec.cols, spec.rows)
+        )
+        return SSHPty(session)
+
+    async def _open_first_session(self) -> None:
+        """Run `true` once: OpenSSH turns TCP_NODELAY on only with a session, and forwards stall by 40 ms without."""
+        async with self._first_session:
+            if self._session_seen:
+                return
+            self._session_seen = True
+            try:
+                process = await self.run(ExecSpec("true"))
+                async for _ in process.events():
+                    pass
+            except TransportError as error:
+                if self._state == "closed":
+                    raise
+                logging.getLogger(__name__).debug("No first session on %s: %s", self._where, error)
+
+    async def dial(self, target: TcpTarget) -> SSHByteStream:
+        """Connect from the machine to `target`; TransportError `ssh_port_refused` if nothing listens there."""
+        if not self._session_seen:
+            await self._open_first_session()
+        session = ChannelSession(connection_lost)
+        try:
+            with map_ssh_errors(self._where):
+                opening = self.connection.create_connection(
+                    lambda: session,  # type: ignore[arg-type, return-value] # see _session
+                    target.host,
+                    target.port,
+                    encoding=None,
+                )
+                await self.settle(opening, lambda _: session.abort())
+        except TransportError as error:
+            raise self._dial_error(error, target) from error
+        return SSHByteStream(session, connection_lost)
+
+    @staticmethod
+    def _dial_error(error: TransportError, target: TcpTarget) -> TransportError:
+        cause = error.__cause__
+        if error.code != "ssh_session_refused" or not isinstance(cause, asyncssh.ChannelOpenError):
+            return error
+        if cause.code == asyncssh.OPEN_CONNECT_FAILED:
+            return _error(
+                f"Nothing listens on port {target.port} of the machine.",
+                "Start the program there; the port answers as soon as it listens.",
+                "ssh_port_refused",
+                True,
+            )
+        return _error(
+            f"The machine does not forward connections to port {target.port}: {cause.reason}.",
+            "Its SSH server must allow TCP forwarding (AllowTcpForwarding).",
+            "ssh_forwarding_denied",
+            False,
+        )
+
+    def files(self) -> RemoteFiles:
+        """Files on the machine, by SFTP."""
+        if self._files is None:
+            from jupyter_rmx.transports.ssh_files import SSHFiles
+
+            self._files = SSHFiles(self, self._where)
+        return self._files
+
+    async def aclose(self) -> None:
+        """Close, and end all that is open; a peer that does not answer is not waited for."""
+        connection = self._connection
+        if connection is None or self._state == "closed":
+            return
+        connection.close()
+        try:
+            await asyncio.wait_for(connection.wait_closed(), 2.0)
+        except asyncio.TimeoutError:
+            connection.abort()
+
+
+async def connect(endpoint: SSHEndpoint, *, key: str) -> SSHTransport:
+    """Connect to `endpoint`, with its host key pinned and its client key only; nothing of the user's SSH set-up is read.
+
+    Raises TransportError `ssh_unknown_host`, `ssh_refused`, `ssh_unreachable`, `ssh_auth_failed`,
+    `ssh_host_key_changed`, `ssh_timeout`, `ssh_bad_key`, `ssh_protocol_error`.
+    """
+    where = "The machine" if endpoint.unix_path else f"{endpoint.host}:{endpoint.port}"
+    transport = SSHTransport(key, where)
+    with map_ssh_errors(where):
+        options: dict[str, Any] = {
+            "username": endpoint.username,
+            # The tuple form: asyncssh cannot match a file's patterns against a Unix socket's address.
+            "known_hosts": ([asyncssh.import_public_key(endpoint.host_key)], [], []),
+            "client_keys": [asyncssh.import_private_key(endpoint.client_key)]
+            if endpoint.client_key
+            else None,
+            "client_factory": lambda: _Client(transport.link_lost),
+            "config": None,
+            "agent_path": None,
+            "preferred_auth": "publickey,none" if endpoint.client_key else "none",
+            "encryption_algs": CIPHERS,
+            "keepalive_interval": KEEPALIVE_S,
+            "keepalive_count_max": 2,
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "login_timeout": CONNECT_TIMEOUT_S,
+        }
+        if endpoint.unix_path:
+            options["sock"] = await _unix_socket(endpoint.unix_path)
+        else:
+            options.update(host=endpoint.host, port=endpoint.port)
+        try:
+            transport.bind(await asyncssh.connect(**options))
+        except asyncssh.ConnectionLost as error:
+            raise _error(
+                f"{where} closed the connection before it was ready.",
+                "Check that an SSH server answers there; it may be overloaded.",
+                "ssh_unreachable",
+                True,
+            ) from error
+    return transport

@@ -1,0 +1,307 @@
+"""What an SSH channel tells us, kept in order and within bounds: the base of Process, Pty and ByteStream over SSH.
+
+asyncssh calls the methods of `ChannelSession`; it needs no base class, so this file does not import asyncssh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeVar
+
+from jupyter_rmx.errors import TransportError
+from jupyter_rmx.models import ExecEvent, Exit, Output, SignalName
+from jupyter_rmx.models.execution import StreamName
+
+HIGH_WATER = 512 * 1024
+"""Bytes kept here before the channel is told to stop; its window (2 MiB) fills next, then the command blocks."""
+LOW_WATER = 128 * 1024
+LARGEST_OUTPUT = 256 * 1024
+"""Neighbouring packets of one stream are joined up to this many bytes."""
+
+_STDERR = 1  # RFC 4254 § 5.2, SSH_EXTENDED_DATA_STDERR
+_log = logging.getLogger(__name__)
+_Callback = TypeVar("_Callback", bound=Callable[..., Any])
+
+
+def _guarded(callback: _Callback) -> _Callback:
+    """An exception that leaves a session callback would drop the whole connection: end this session instead."""
+
+    def call(self: ChannelSession, *args: Any) -> Any:
+        try:
+            return callback(self, *args)
+        except Exception as error:  # noqa: BLE001 - whatever it is, only this session may end by it
+            _log.warning("A callback of an SSH session failed: %r", error)
+            self.fail(error)
+            return None
+
+    return call  # type: ignore[return-value] # same parameters and result, by construction
+
+
+class ChannelSession:
+    """Output of one channel: a bounded queue between asyncssh's callbacks and one reader."""
+
+    def __init__(self, lost: Callable[[Exception | None], TransportError]) -> None:
+        self.channel: Any = None  # asyncssh's SSHChannel; this file does not import its type
+        self.exit: Exit | None = None
+        self.ended = False
+        self._lost = lost
+        self._error: Exception | None = None
+        self._queue: deque[tuple[StreamName, bytes]] = deque()
+        self._buffered = 0
+        self._paused = False
+        self._eof = False
+        self._arrived = asyncio.Event()
+        self._done = asyncio.Event()
+        self._writable = asyncio.Event()
+        self._writable.set()
+
+    # What asyncssh calls.
+
+    @_guarded
+    def connection_made(self, channel: Any) -> None:
+        """The channel is there."""
+        self.channel = channel
+
+    def session_started(self) -> None:
+        """The command was started."""
+
+    @_guarded
+    def data_received(self, data: bytes, datatype: int | None) -> None:
+        """Bytes came; with too many of them unread, the channel is paused."""
+        self._queue.append(("stderr" if datatype == _STDERR else "stdout", data))
+        self._buffered += len(data)
+        if self._buffered >= HIGH_WATER and not self._paused:
+            self._paused = True
+            self.channel.pause_reading()
+        self._arrived.set()
+
+    @_guarded
+    def eof_received(self) -> bool:
+        """No more bytes will come; True keeps our own direction open."""
+        self._eof = True
+        self._arrived.set()
+        return True
+
+    @_guarded
+    def exit_status_received(self, status: int) -> None:
+        """The command ended with an exit code."""
+        self.exit = Exit(code=status)
+        self._done.set()
+
+    @_guarded
+    def exit_signal_received(self, signal: str, core_dumped: bool, msg: str, lang: str) -> None:
+        """The command was ended by a signal; SSH names it without SIG."""
+        del core_dumped, msg, lang
+        self.exit = Exit(signal=signal)
+        self._done.set()
+
+    def pause_writing(self) -> None:
+        """The send buffer is full."""
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        """The send buffer has room."""
+        self._writable.set()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The channel is closed: by its end, by us, or with the whole connection (`error`)."""
+        self.ended = True
+        if error is not None and self._error is None and self.exit is None:
+            self._error = self._lost(error)
+        self._arrived.set()
+        self._done.set()
+        self._writable.set()
+
+    # What we call.
+
+    def fail(self, error: Exception) -> None:
+        """End this session only, by an error of our own."""
+        self._error = self._lost(error)
+        self.ended = True
+        self._arrived.set()
+        self._done.set()
+        self.abort()
+
+    def abort(self) -> None:
+        """Close the channel at once; what was not sent or not read is gone."""
+        if self.channel is not None:
+            self.channel.abort()
+
+    def _pop(self, limit: int) -> Output | None:
+        if not self._queue:
+            return None
+        stream = self._queue[0][0]
+        parts: list[bytes] = []
+        taken = 0
+        while self._queue and self._queue[0][0] == stream and taken < limit:
+            data = self._queue.popleft()[1]
+            if taken + len(data) > limit:
+                cut = limit - taken
+                self._queue.appendleft((stream, data[cut:]))
+                data = data[:cut]
+            parts.append(data)
+            taken += len(data)
+        self._buffered -= taken
+        if self._paused and self._buffered <= LOW_WATER:
+            self._paused = False
+            self.channel.resume_reading()
+        return Output(stream, parts[0] if len(parts) == 1 else b"".join(parts))
+
+    async def take(self, limit: int, *, until_closed: bool) -> Output | None:
+        """The next bytes, or None at their end: at the end of file, or (`until_closed`) when the channel is closed.
+
+        Raises TransportError `ssh_connection_lost` if the link broke, after all that came before.
+        """
+        while True:
+            self._arrived.clear()
+            output = self._pop(limit)
+            if output is not None:
+                return output
+            if self._error is not None:
+                raise self._error
+            if self.ended or (self._eof and not until_closed):
+                return None
+            await self._arrived.wait()
+
+    async def wait_exit(self) -> Exit:
+        """How the command ended; TransportError if that never came."""
+        await self._done.wait()
+        if self.exit is None:
+            raise self._error or self._lost(None)
+        return self.exit
+
+    async def write(self, data: bytes) -> None:
+        """Send; waits while the send buffer is full; OSError if the channel does not take it."""
+        self.channel.write(data)
+        await self._writable.wait()
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that came and were not read yet."""
+        return self._buffered
+
+    @property
+    def error(self) -> Exception | None:
+        """What broke the channel, if anything did."""
+        return self._error
+
+
+class SSHProcess:
+    """A command on the machine (transports.base.Process)."""
+
+    def __init__(self, session: ChannelSession, link_error: Callable[[], TransportError | None]) -> None:
+        self._session = session
+        self._link_error = link_error
+
+    def _raise_if_lost(self) -> None:
+        error = self._session.error or (None if self._session.ended else self._link_error())
+        if error is not None:
+            raise error
+
+    async def events(self) -> AsyncIterator[ExecEvent]:
+        """Output in order of arrival, then one Exit; TransportError `ssh_connection_lost` if the link breaks first."""
+        while True:
+            output = await self._session.take(LARGEST_OUTPUT, until_closed=True)
+            if output is None:
+                break
+            yield output
+        yield await self._session.wait_exit()
+
+    async def signal(self, name: SignalName) -> None:
+        """Signal the process group there; nothing happens once the command has ended."""
+        self._raise_if_lost()
+        if not self._session.ended and self._session.exit is None:
+            self._session.channel.send_signal(name)
+
+    async def write(self, data: bytes) -> None:
+        """Send to standard input; waits while the command does not read; dropped once the command has ended."""
+        self._raise_if_lost()
+        try:
+            await self._session.write(data)
+        except OSError:  # the channel is closing: the command ended, or we have closed its input
+            self._raise_if_lost()
+
+    async def write_eof(self) -> None:
+        """Close standard input."""
+        self._raise_if_lost()
+        self._session.channel.write_eof()
+
+    async def aclose(self) -> None:
+        """Let go at once; a command that still runs gets SIGHUP (its group)."""
+        if not self._session.ended and self._session.exit is None and self._link_error() is None:
+            self._session.channel.send_signal("HUP")
+        self._session.abort()
+
+
+class SSHPty:
+    """A pseudo-terminal on the machine (transports.base.Pty)."""
+
+    def __init__(self, session: ChannelSession) -> None:
+        self._session = session
+
+    async def read(self, limit: int = 65536) -> bytes:
+        """What the terminal shows next; empty when it ended."""
+        output = await self._session.take(limit, until_closed=True)
+        return output.data if output is not None else b""
+
+    async def write(self, data: bytes) -> None:
+        """Keys typed; dropped once the terminal has ended."""
+        if self._session.error is not None:
+            raise self._session.error
+        try:
+            await self._session.write(data)
+        except OSError:  # it ended between the read and the key
+            return
+
+    async def resize(self, cols: int, rows: int) -> None:
+        """Tell the terminal its size in characters."""
+        if not self._session.ended:
+            self._session.channel.change_terminal_size(cols, rows)
+
+    async def wait(self) -> Exit:
+        """How the shell ended."""
+        return await self._session.wait_exit()
+
+    async def aclose(self) -> None:
+        """Hang up: the machine's kernel sends SIGHUP to what runs there."""
+        self._session.abort()
+
+
+class SSHByteStream:
+    """A TCP connection that the machine made (transports.base.ByteStream)."""
+
+    def __init__(self, session: ChannelSession, lost: Callable[[Exception | None], TransportError]) -> None:
+        self._session = session
+        self._lost = lost
+
+    async def read(self, limit: int = 65536) -> bytes:
+        """At most `limit` bytes; empty at the end."""
+        output = await self._session.take(limit, until_closed=False)
+        return output.data if output is not None else b""
+
+    async def write(self, data: bytes) -> None:
+        """Send; waits while the peer does not read; TransportError `ssh_port_closed` if it went away."""
+        if self._session.error is not None:
+            raise self._session.error
+        try:
+            await self._session.write(data)
+        except OSError as error:
+            raise TransportError(
+                "The program on the machine closed the connection.",
+                hint="Try again; see the program's own log if it goes on.",
+                code="ssh_port_closed",
+            ) from error
+        if self._session.error is not None:
+            raise self._session.error
+
+    async def write_eof(self) -> None:
+        """Half-close: no more will be written."""
+        if not self._session.ended:
+            self._session.channel.write_eof()
+
+    async def aclose(self) -> None:
+        """Close both ways, at once."""
+        self._session.abort()
