@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import socket
+import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,9 @@ from jupyter_rmx.errors import RmxError, TransportError
 from jupyter_rmx.models import ExecSpec, PtySpec, SSHEndpoint, TcpTarget
 from jupyter_rmx.transports.base import Capability, RemoteFiles, TransportState
 from jupyter_rmx.transports.ssh_command import pty_text, shell_text
-from jupyter_rmx.transports.ssh_session import ChannelSession, SSHByteStream, SSHProcess, SSHPty
+from jupyter_rmx.transports.ssh_group import GroupMarker
+from jupyter_rmx.transports.ssh_process import SSHByteStream, SSHProcess, SSHPty
+from jupyter_rmx.transports.ssh_session import ChannelSession
 
 CONNECT_TIMEOUT_S = 15.0
 KEEPALIVE_S = 4.0
@@ -173,9 +176,12 @@ class SSHTransport:
 
     capabilities: frozenset[Capability] = frozenset({"exec", "pty", "tcp", "sftp"})
 
-    def __init__(self, key: str, where: str) -> None:
+    def __init__(self, key: str, where: str, *, takes_signals: bool) -> None:
         self.key = key
         self._where = where
+        self._takes_signals = takes_signals
+        self._processes: weakref.WeakSet[SSHProcess] = weakref.WeakSet()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._connection: asyncssh.SSHClientConnection | None = None
         self._state: TransportState = "ready"
         self._why: Exception | None = None
@@ -225,6 +231,7 @@ class SSHTransport:
             return await opening
 
         def late(done: asyncio.Task[Any]) -> None:
+            self._tasks.discard(done)
             if not done.cancelled() and done.exception() is None:
                 discard(done.result())
 
@@ -232,6 +239,7 @@ class SSHTransport:
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
+            self._tasks.add(task)
             task.add_done_callback(late)
             raise
         except (asyncssh.ChannelOpenError, asyncssh.ConnectionLost) as error:
@@ -240,28 +248,48 @@ class SSHTransport:
                 raise lost from error
             raise
 
-    async def _session(self, command: str | None, **options: Any) -> ChannelSession:
-        session = ChannelSession(connection_lost)
-
-        def discard(_: Any) -> None:
-            session.channel.send_signal("HUP")
-            session.abort()
-
+    async def _session(
+        self, command: str | None, marker: GroupMarker | None = None, **options: Any
+    ) -> ChannelSession:
+        session = ChannelSession(connection_lost, marker)
         with map_ssh_errors(self._where):
             opening = self.connection.create_session(lambda: session, command, encoding=None, **options)  # type: ignore[arg-type, return-value] # asyncssh calls its methods, it needs no base class
-            await self.settle(opening, discard)
+            await self.settle(opening, lambda _: self._let_go(session))
         self._session_seen = True
         return session
 
+    def _process(self, session: ChannelSession) -> SSHProcess:
+        return SSHProcess(session, self._link_error, self._run_aside)
+
+    def _let_go(self, session: ChannelSession) -> None:
+        """End what was started for a caller who is gone."""
+        task = asyncio.create_task(self._process(session).aclose())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run_aside(self, command: str) -> None:
+        """Run a short command of our own to its end."""
+        session = await self._session(command, request_pty=False)
+        try:
+            await session.wait_exit()
+        finally:
+            session.abort()
+
     async def run(self, spec: ExecSpec) -> SSHProcess:
         """Start a command; UsageError if it cannot be said to a shell."""
-        command, preamble = shell_text(spec)
-        session = await self._session(command, request_pty=False)
-        process = SSHProcess(session, self._link_error)
-        if preamble:
-            await process.write(preamble)
-        if not spec.stdin_open:
-            await process.write_eof()
+        marker = None if self._takes_signals else GroupMarker()
+        command, preamble = shell_text(spec, marker.shell_line() if marker else None)
+        session = await self._session(command, marker, request_pty=False)
+        process = self._process(session)
+        self._processes.add(process)
+        try:
+            if preamble:
+                await process.write(preamble)
+            if not spec.stdin_open:
+                await process.write_eof()
+        except BaseException:
+            self._let_go(session)
+            raise
         return process
 
     async def pty(self, spec: PtySpec) -> SSHPty:
@@ -278,9 +306,7 @@ class SSHTransport:
                 return
             self._session_seen = True
             try:
-                process = await self.run(ExecSpec("true"))
-                async for _ in process.events():
-                    pass
+                await self._run_aside("true")
             except TransportError as error:
                 if self._state == "closed":
                     raise
@@ -336,6 +362,7 @@ class SSHTransport:
         connection = self._connection
         if connection is None or self._state == "closed":
             return
+        await asyncio.gather(*(process.aclose() for process in list(self._processes)))
         connection.close()
         try:
             await asyncio.wait_for(connection.wait_closed(), 2.0)
@@ -350,7 +377,8 @@ async def connect(endpoint: SSHEndpoint, *, key: str) -> SSHTransport:
     `ssh_host_key_changed`, `ssh_timeout`, `ssh_bad_key`, `ssh_protocol_error`.
     """
     where = "The machine" if endpoint.unix_path else f"{endpoint.host}:{endpoint.port}"
-    transport = SSHTransport(key, where)
+    # Only the guest of the embedded machine listens on a Unix socket, and it takes signals.
+    transport = SSHTransport(key, where, takes_signals=endpoint.unix_path is not None)
     with map_ssh_errors(where):
         options: dict[str, Any] = {
             "username": endpoint.username,

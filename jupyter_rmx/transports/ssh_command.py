@@ -59,8 +59,10 @@ def quote_folder(cwd: str) -> str:
     return f'"$HOME"/{shlex.quote(rest)}' if rest else '"$HOME"'
 
 
-def shell_text(spec: ExecSpec) -> tuple[str, bytes]:
+def shell_text(spec: ExecSpec, first: str | None = None) -> tuple[str, bytes]:
     """The text for the login shell, and the bytes to send to it before any standard input.
+
+    `first` is a line to run before all else.
 
     Raises UsageError `usage_bad_env`, `usage_bad_cwd`, `usage_bad_command`.
     """
@@ -68,7 +70,7 @@ def shell_text(spec: ExecSpec) -> tuple[str, bytes]:
     if not spec.command.strip():
         raise _refuse("There is no command.", "Say what to run, as in: ls -l", "usage_bad_command")
     _check_env(spec.env)
-    lines: list[str] = []
+    lines = [first] if first else []
     preamble = b""
     if spec.env:
         lines.append(_READ_ENV)

@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from jupyter_rmx.errors import TransportError
-from jupyter_rmx.models import ExecEvent, Exit, Output, SignalName
+from jupyter_rmx.models import Exit, Output
 from jupyter_rmx.models.execution import StreamName
+from jupyter_rmx.transports.ssh_group import GroupMarker
 
 HIGH_WATER = 512 * 1024
 """Bytes kept here before the channel is told to stop; its window (2 MiB) fills next, then the command blocks."""
@@ -43,8 +44,11 @@ def _guarded(callback: _Callback) -> _Callback:
 class ChannelSession:
     """Output of one channel: a bounded queue between asyncssh's callbacks and one reader."""
 
-    def __init__(self, lost: Callable[[Exception | None], TransportError]) -> None:
+    def __init__(
+        self, lost: Callable[[Exception | None], TransportError], marker: GroupMarker | None = None
+    ) -> None:
         self.channel: Any = None  # asyncssh's SSHChannel; this file does not import its type
+        self.marker = marker
         self.exit: Exit | None = None
         self.ended = False
         self._lost = lost
@@ -71,6 +75,10 @@ class ChannelSession:
     @_guarded
     def data_received(self, data: bytes, datatype: int | None) -> None:
         """Bytes came; with too many of them unread, the channel is paused."""
+        if datatype == _STDERR and self.marker is not None:
+            data = self.marker.feed(data)
+        if not data:
+            return
         self._queue.append(("stderr" if datatype == _STDERR else "stdout", data))
         self._buffered += len(data)
         if self._buffered >= HIGH_WATER and not self._paused:
@@ -109,6 +117,11 @@ class ChannelSession:
     def connection_lost(self, error: Exception | None) -> None:
         """The channel is closed: by its end, by us, or with the whole connection (`error`)."""
         self.ended = True
+        if self.marker is not None:
+            rest = self.marker.rest()
+            if rest:
+                self._queue.append(("stderr", rest))
+            self.marker.known.set()
         if error is not None and self._error is None and self.exit is None:
             self._error = self._lost(error)
         self._arrived.set()
@@ -187,121 +200,3 @@ class ChannelSession:
     def error(self) -> Exception | None:
         """What broke the channel, if anything did."""
         return self._error
-
-
-class SSHProcess:
-    """A command on the machine (transports.base.Process)."""
-
-    def __init__(self, session: ChannelSession, link_error: Callable[[], TransportError | None]) -> None:
-        self._session = session
-        self._link_error = link_error
-
-    def _raise_if_lost(self) -> None:
-        error = self._session.error or (None if self._session.ended else self._link_error())
-        if error is not None:
-            raise error
-
-    async def events(self) -> AsyncIterator[ExecEvent]:
-        """Output in order of arrival, then one Exit; TransportError `ssh_connection_lost` if the link breaks first."""
-        while True:
-            output = await self._session.take(LARGEST_OUTPUT, until_closed=True)
-            if output is None:
-                break
-            yield output
-        yield await self._session.wait_exit()
-
-    async def signal(self, name: SignalName) -> None:
-        """Signal the process group there; nothing happens once the command has ended."""
-        self._raise_if_lost()
-        if not self._session.ended and self._session.exit is None:
-            self._session.channel.send_signal(name)
-
-    async def write(self, data: bytes) -> None:
-        """Send to standard input; waits while the command does not read; dropped once the command has ended."""
-        self._raise_if_lost()
-        try:
-            await self._session.write(data)
-        except OSError:  # the channel is closing: the command ended, or we have closed its input
-            self._raise_if_lost()
-
-    async def write_eof(self) -> None:
-        """Close standard input."""
-        self._raise_if_lost()
-        self._session.channel.write_eof()
-
-    async def aclose(self) -> None:
-        """Let go at once; a command that still runs gets SIGHUP (its group)."""
-        if not self._session.ended and self._session.exit is None and self._link_error() is None:
-            self._session.channel.send_signal("HUP")
-        self._session.abort()
-
-
-class SSHPty:
-    """A pseudo-terminal on the machine (transports.base.Pty)."""
-
-    def __init__(self, session: ChannelSession) -> None:
-        self._session = session
-
-    async def read(self, limit: int = 65536) -> bytes:
-        """What the terminal shows next; empty when it ended."""
-        output = await self._session.take(limit, until_closed=True)
-        return output.data if output is not None else b""
-
-    async def write(self, data: bytes) -> None:
-        """Keys typed; dropped once the terminal has ended."""
-        if self._session.error is not None:
-            raise self._session.error
-        try:
-            await self._session.write(data)
-        except OSError:  # it ended between the read and the key
-            return
-
-    async def resize(self, cols: int, rows: int) -> None:
-        """Tell the terminal its size in characters."""
-        if not self._session.ended:
-            self._session.channel.change_terminal_size(cols, rows)
-
-    async def wait(self) -> Exit:
-        """How the shell ended."""
-        return await self._session.wait_exit()
-
-    async def aclose(self) -> None:
-        """Hang up: the machine's kernel sends SIGHUP to what runs there."""
-        self._session.abort()
-
-
-class SSHByteStream:
-    """A TCP connection that the machine made (transports.base.ByteStream)."""
-
-    def __init__(self, session: ChannelSession, lost: Callable[[Exception | None], TransportError]) -> None:
-        self._session = session
-        self._lost = lost
-
-    async def read(self, limit: int = 65536) -> bytes:
-        """At most `limit` bytes; empty at the end."""
-        output = await self._session.take(limit, until_closed=False)
-        return output.data if output is not None else b""
-
-    async def write(self, data: bytes) -> None:
-        """Send; waits while the peer does not read; TransportError `ssh_port_closed` if it went away."""
-        if self._session.error is not None:
-            raise self._session.error
-        try:
-            await self._session.write(data)
-        except OSError as error:
-            raise TransportError(
-                "The program on the machine closed the connection.",
-                hint="Try again; see the program's own log if it goes on.",
-                code="ssh_port_closed",
-            ) from error
-        if self._session.error is not None:
-            raise self._session.error
-
-    async def write_eof(self) -> None:
-        """Half-close: no more will be written."""
-        if not self._session.ended:
-            self._session.channel.write_eof()
-
-    async def aclose(self) -> None:
-        """Close both ways, at once."""
-        self._session.abort()
