@@ -13,7 +13,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
+
+from jupyter_rmx.errors import LoopbackError
 
 Layout = Literal["nested", "flat"]
 
@@ -79,9 +81,24 @@ def parse_alias_host(host: str, alias_domain: str, layout: Layout = "nested") ->
 
 
 def is_below_alias_domain(host: str, alias_domain: str) -> bool:
-    """True for every host below the alias domain, well-formed or not: such a host is never Jupyter's own."""
-    name = _without_port(host)
-    return name is not None and name.endswith("." + alias_domain.lower())
+    """True for every host below the alias domain, well-formed or not (also with a `:port` that is none).
+
+    Such a host is never Jupyter's own, unless Jupyter was told that name.
+    """
+    name = host.partition(":")[0].lower().removesuffix(".")
+    return name.endswith("." + alias_domain.lower())
+
+
+def normalize_host(host: str) -> str:
+    """The bare host name of a host as people and headers write it: lower case, no scheme, path, port or brackets."""
+    name = host.strip().lower()
+    name = name.partition("://")[2] or name
+    name = re.split(r"[/?#]", name, maxsplit=1)[0]
+    if name.startswith("["):
+        return name[1:].partition("]")[0]
+    if name.count(":") == 1:
+        name = name.partition(":")[0]
+    return name.rstrip(".")
 
 
 def is_loopback_host(host: str) -> bool:
@@ -93,12 +110,118 @@ def is_loopback_host(host: str) -> bool:
 
 
 def alias_url(
-    label: str, port: int, path: str, *, origin: str, alias_domain: str, layout: Layout = "nested"
+    label: str,
+    port: int,
+    path: str,
+    *,
+    origin: str,
+    alias_domain: str,
+    layout: Layout = "nested",
+    sub: str = "",
 ) -> str:
     """The browser URL of `path` on a machine's port, on the scheme and port of Jupyter's own `origin`."""
     front = urlsplit(origin)
-    host = Alias(port, label).host(alias_domain, layout)
+    host = Alias(port, label, sub).host(alias_domain, layout)
     netloc = f"{host}:{front.port}" if front.port is not None else host
     head, _, fragment = path.partition("#")
     target, _, query = head.partition("?")
     return urlunsplit((front.scheme, netloc, target or "/", query, fragment))
+
+
+def open_url(
+    label: str,
+    port: int,
+    path: str,
+    ticket: str,
+    *,
+    origin: str,
+    alias_domain: str,
+    layout: Layout = "nested",
+) -> str:
+    """The URL that turns `ticket` into a cookie of the alias and then shows `path`. It is a secret.
+
+    `origin` as for `check_front_origin`, which is asked first.
+    """
+    check_front_origin(origin, alias_domain)
+    claim = f"/__rmx__/open?ticket={quote(ticket, safe='')}&path={quote(path, safe='')}"
+    return alias_url(label, port, claim, origin=origin, alias_domain=alias_domain, layout=layout)
+
+
+def check_front_origin(origin: str, alias_domain: str) -> str:
+    """Return `origin`, Jupyter's own as the browser sees it (`http://localhost:8888`), if aliases work beside it.
+
+    They do where the browser finds the alias domain on the same front: Jupyter under a loopback name (aliases below
+    `localhost` then lead to the same computer), under the alias domain itself, or under a name below it. Raises
+    LoopbackError `loopback_no_alias` otherwise.
+    """
+    parts = urlsplit(origin)
+    host = (parts.hostname or "").rstrip(".")
+    domain = alias_domain.lower()
+    on_this_computer = is_loopback_host(host) and is_loopback_host(domain)
+    if parts.scheme in {"http", "https"} and (
+        on_this_computer or host == domain or is_below_alias_domain(host, domain)
+    ):
+        return origin
+    raise LoopbackError(
+        f"A machine's port cannot be shown beside a Jupyter that the browser reaches as {host or origin!r}.",
+        hint="Open Jupyter at http://localhost:PORT, or bring it there with: ssh -L PORT:localhost:PORT HOST",
+        code="loopback_no_alias",
+        status=409,
+        details={"origin": f"{parts.scheme}://{host}"},
+    )
+
+
+def loopback_url_to_alias(
+    url: str, label: str, *, front_port: int, alias_domain: str, layout: Layout = "nested"
+) -> str | None:
+    """The alias URL that shows `http://localhost:<port>/…` of a machine; None for any other URL.
+
+    `https:` and `ws:` are left alone: the first would not match its certificate, the second is never typed.
+    """
+    parts = _split_url(url)
+    if parts is None or parts.scheme != "http" or not is_loopback_host(parts.hostname or ""):
+        return None
+    host = (parts.hostname or "").rstrip(".")
+    sub = host.removesuffix(".localhost") if host.endswith(".localhost") else ""
+    if sub and _SUB_RE.fullmatch(sub) is None:
+        return None
+    path = urlunsplit(("", "", parts.path or "/", parts.query, parts.fragment))
+    return alias_url(
+        label,
+        parts.port or 80,
+        path,
+        origin=f"http://front:{front_port}",
+        alias_domain=alias_domain,
+        layout=layout,
+        sub=sub,
+    )
+
+
+def alias_url_to_loopback(
+    url: str, *, front_port: int, alias_domain: str, layout: Layout = "nested"
+) -> str | None:
+    """The address as the user thinks of it, `http://localhost:<port>/…`; None if `url` is no alias URL of this front."""
+    parts = _split_url(url)
+    if parts is None or parts.scheme not in {"http", "https"}:
+        return None
+    default = 443 if parts.scheme == "https" else 80
+    alias = parse_alias_host(parts.hostname or "", alias_domain, layout)
+    if alias is None or (parts.port or default) != front_port:
+        return None
+    return urlunsplit(("http", loopback_netloc(alias), parts.path, parts.query, parts.fragment))
+
+
+def loopback_netloc(alias: Alias) -> str:
+    """`localhost:<port>` as a browser on the machine would write it: port 80 is left out, a sub-label is kept."""
+    host = f"{alias.sub}.localhost" if alias.sub else "localhost"
+    return host if alias.port == 80 else f"{host}:{alias.port}"
+
+
+def _split_url(url: str) -> SplitResult | None:
+    """The parts of `url`, or None where it is not one that a browser would take."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.port != 0  # reading `port` raises for one that is not a port
+    except ValueError:
+        return None
+    return parts if usable and parts.username is None else None
