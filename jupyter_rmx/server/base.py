@@ -1,0 +1,134 @@
+"""What all handlers share: who asks, and how errors are told."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from jupyter_server.base.handlers import APIHandler, JupyterHandler
+from tornado import web
+
+from jupyter_rmx.errors import RmxError, UsageError
+from jupyter_rmx.server.identity import KeyIdentity, has_key
+
+if TYPE_CHECKING:
+    from jupyter_rmx.manager import MachineManager
+
+AUTH_RESOURCE = "rmx"
+BODY_LIMIT = 1024 * 1024
+
+
+class RmxHandler(JupyterHandler):
+    """A handler of ours: Jupyter's authentication, or the connection file's key."""
+
+    auth_resource = AUTH_RESOURCE
+
+    @property
+    def rmx(self) -> MachineManager:
+        """The service."""
+        manager: MachineManager = self.settings["rmx_service"]()
+        return manager
+
+    @property
+    def identity_provider(self) -> Any:
+        """Jupyter's own, or ours where the request carries our key."""
+        if has_key(self.request.headers.get("Authorization", ""), self.settings["rmx_key"]):
+            return self.settings["rmx_key_identity"]
+        return super().identity_provider
+
+    def touch(self) -> None:
+        """Count this request as activity, so that an idle culler sees that the server is used."""
+        self.settings["rmx_touch"]()
+
+
+class RmxAPIHandler(RmxHandler, APIHandler):
+    """A REST handler: JSON in, JSON out, errors in the one envelope (design.md § 4)."""
+
+    def prepare_request_id(self) -> str:
+        """The id that names this request in an error and in the log."""
+        if not hasattr(self, "_request_id"):
+            self._request_id = f"req_{secrets.token_hex(6)}"
+        return self._request_id
+
+    async def prepare(self) -> None:
+        """Authenticate, then count the activity."""
+        await super().prepare()
+        self.touch()
+
+    def json_object(self) -> dict[str, Any]:
+        """The body as a JSON object; an empty body is an empty object.
+
+        Raises UsageError `usage_json_parse_failed`, `usage_expected_object`.
+        """
+        body = self.request.body
+        if not body:
+            return {}
+        try:
+            value = json.loads(body)
+        except ValueError as error:
+            raise UsageError(
+                "The body is not JSON.", hint="Send a JSON object.", code="usage_json_parse_failed"
+            ) from error
+        if not isinstance(value, dict):
+            raise UsageError(
+                "The body is not a JSON object.", hint="Send a JSON object.", code="usage_expected_object"
+            )
+        return value
+
+    def text_field(self, body: dict[str, Any], name: str) -> str | None:
+        """An optional text of the body; UsageError `usage_bad_field` for any other type."""
+        value = body.get(name)
+        if value is not None and not isinstance(value, str):
+            raise UsageError(
+                f"The field {name!r} is not a text.",
+                hint="Send it as a JSON string, or leave it out.",
+                code="usage_bad_field",
+                details={"field": name},
+            )
+        return value
+
+    def answer(self, value: Any) -> None:
+        """Send `value` as JSON."""
+        self.set_header("Content-Type", "application/json")
+        self.finish(json.dumps(value))
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Any exception as the one envelope; what is not ours is logged and told without its inside."""
+        error = kwargs.get("exc_info", (None, None, None))[1]
+        wire = error_envelope(error, status_code, self.prepare_request_id())
+        if isinstance(error, RmxError):
+            self.set_status(error.status)
+            if error.retryable:
+                self.set_header("Retry-After", "2")
+        self.answer(wire)
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        """Errors of our tree are answers, not accidents: no traceback in the log."""
+        if isinstance(value, RmxError):
+            self.log.info("%s %s: %s", self.prepare_request_id(), value.code, value.message)
+            return
+        super().log_exception(typ, value, tb)
+
+
+_CODE_OF_STATUS = {401: "unauthorized", 403: "forbidden", 404: "not_found", 405: "method_not_allowed"}
+
+
+def error_envelope(error: BaseException | None, status: int, request_id: str) -> dict[str, Any]:
+    """The envelope of any exception."""
+    if isinstance(error, RmxError):
+        return error.to_wire(request_id)
+    if isinstance(error, web.HTTPError) and status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        known = _CODE_OF_STATUS.get(status, "usage_invalid")
+        return RmxError(error.log_message or error.reason or HTTPStatus(status).phrase, code=known).to_wire(
+            request_id
+        )
+    return RmxError(
+        "jupyter_rmx failed inside.", hint=f"Look for {request_id} in Jupyter's log.", code="internal_error"
+    ).to_wire(request_id)
+
+
+def key_identity(owner: str) -> KeyIdentity:
+    """The identity provider of requests that carry the key."""
+    return KeyIdentity(owner)

@@ -1,0 +1,174 @@
+"""RmxExtension: what starts and stops with a Jupyter server."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import secrets
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from jupyter_server.extension.application import ExtensionApp
+from traitlets import Float, Int, Unicode, default
+
+from jupyter_rmx._version import __version__
+from jupyter_rmx.clock import SystemClock
+from jupyter_rmx.connection import VARIABLE, Connection, runtime_dir, write_connection
+from jupyter_rmx.errors import RmxError
+from jupyter_rmx.loopback.tickets import Tickets
+from jupyter_rmx.server.base import key_identity
+from jupyter_rmx.server.routes import handlers
+from jupyter_rmx.settings import Settings, settings_from_environment
+
+if TYPE_CHECKING:
+    from jupyter_rmx.loopback.gate import AliasTarget
+    from jupyter_rmx.manager import MachineManager
+    from jupyter_rmx.server.alias import AliasHosts
+
+WARM_UP_AFTER_S = 0.5
+
+
+class LazyDirectory:
+    """The alias directory of a service that is built when it is first asked for."""
+
+    def __init__(self, manager: Callable[[], MachineManager]) -> None:
+        self._manager = manager
+
+    async def lookup(self, label: str) -> AliasTarget | None:
+        """See `loopback.gate.AliasDirectory`."""
+        return await self._manager().lookup(label)
+
+
+class RmxExtension(ExtensionApp):
+    """Remote machines inside Jupyter. Also a server of its own: `jupyter rmx serve`."""
+
+    name = "jupyter_rmx"
+    app_name = "Remote machines"
+    extension_url = "/"
+    load_other_extensions = False
+    description = "Serves the machines of this user where there is no Jupyter server."
+
+    alias_domain = Unicode(
+        "localhost", config=True, help="Domain below which the ports of machines get host names of their own."
+    )
+    default_provider = Unicode(
+        config=True,
+        help="Provider of machines for which none is named (JUPYTER_RMX_DEFAULT_PROVIDER, else local).",
+    )
+    local_orphan_after_s = Float(
+        8 * 3600.0,
+        min=60.0,
+        config=True,
+        help="Seconds after the last Jupyter of this user at which an embedded machine ends itself.",
+    )
+    upload_max_bytes = Int(
+        16 * 1024**3, min=1, config=True, help="Largest file that an upload accepts, in bytes."
+    )
+
+    @default("open_browser")
+    def _default_open_browser(self) -> bool:
+        return False
+
+    def initialize_settings(self) -> None:
+        """Offer the service to our handlers; it is built when it is first asked for."""
+        self._key = secrets.token_urlsafe(32)
+        self._manager: MachineManager | None = None
+        self._alias: AliasHosts | None = None
+        self._warming: asyncio.Task[None] | None = None
+        self._connection_file: Path | None = None
+        self._tickets = Tickets(SystemClock())
+        settings = self._rmx_settings()
+        self.settings.update(
+            rmx_service=self.manager,
+            rmx_key=self._key,
+            rmx_key_identity=key_identity(settings.owner),
+            rmx_touch=self._touch,
+        )
+        # Kernels inherit it; the file is written once the port is known, long before a kernel can start.
+        os.environ[VARIABLE] = str(runtime_dir() / f"rmx-{os.getpid()}.json")
+
+    def initialize_handlers(self) -> None:
+        """Add the REST routes, and the alias origin in front of all routes."""
+        from jupyter_rmx.server import alias
+
+        self.handlers.extend(handlers(self.serverapp.base_url))
+        self._alias = alias.install(
+            self.serverapp.web_app,
+            alias_domain=self.alias_domain,
+            directory=LazyDirectory(self.manager),
+            tickets=self._tickets,
+            local_hostnames=self.serverapp.local_hostnames,
+            on_activity=self._touch,
+        )
+
+    def _rmx_settings(self) -> Settings:
+        base = settings_from_environment()
+        return Settings(
+            owner=base.owner,
+            data_dir=base.data_dir,
+            alias_domain=self.alias_domain,
+            default_provider=self.default_provider or base.default_provider,
+            orphan_after_s=self.local_orphan_after_s,
+            upload_max_bytes=self.upload_max_bytes,
+        )
+
+    def manager(self) -> MachineManager:
+        """The service of this process."""
+        if self._manager is None:
+            from jupyter_rmx.bootstrap import build_manager
+
+            self._manager = build_manager(self._rmx_settings(), origin=self._origin(), tickets=self._tickets)
+            if self._alias is not None:
+                self._manager.on_destroyed = self._alias.close_machine
+        return self._manager
+
+    def _origin(self) -> str:
+        parts = urlsplit(self.serverapp.local_url)
+        host = "localhost" if parts.hostname in {"127.0.0.1", "::1"} else parts.hostname
+        return f"{parts.scheme}://{host}:{parts.port}" if parts.port else f"{parts.scheme}://{host}"
+
+    def _touch(self) -> None:
+        self.serverapp.web_app.settings["rmx_last_activity"] = datetime.now(timezone.utc)
+
+    async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
+        """Tell kernels where we are; the rest waits until Jupyter has answered its first requests."""
+        parts = urlsplit(serverapp.local_url)
+        url = f"{parts.scheme}://{parts.netloc}{serverapp.base_url}"
+        connection = Connection(url, self._key, os.getpid(), __version__, serverapp.certfile or None)
+        try:
+            self._connection_file = write_connection(connection)
+        except OSError as error:
+            self.log.error("jupyter_rmx: kernels will not find this server: %s", error)
+        self._warming = asyncio.ensure_future(self._warm_up())
+
+    async def _warm_up(self) -> None:
+        """Import the heavy libraries in a thread and open the store, so that the first request need not."""
+        await asyncio.sleep(WARM_UP_AFTER_S)
+        for module in ("jupyter_rmx.bootstrap", "jupyter_rmx.transports.ssh"):
+            await asyncio.to_thread(importlib.import_module, module)
+        try:
+            await self.manager().ready()
+        except RmxError as error:
+            # Each request will say so as well; here it is for whoever reads the log.
+            self.log.warning("jupyter_rmx: %s", error)
+
+    async def stop_extension(self) -> None:
+        """Let go of all connections; machines go on."""
+        if self._connection_file is not None:
+            self._connection_file.unlink(missing_ok=True)
+        if self._warming is not None:
+            self._warming.cancel()
+            await asyncio.gather(self._warming, return_exceptions=True)
+        if self._alias is not None:
+            await self._alias.aclose()
+        if self._manager is not None:
+            await self._manager.aclose()
+
+
+def serve(argv: list[str] | None = None) -> None:
+    """`jupyter rmx serve`: this extension as a server of its own, on loopback, on a free port, with a token."""
+    RmxExtension.launch_instance(argv or [])
