@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import asyncssh
@@ -24,13 +22,13 @@ from jupyter_rmx.transports.ssh_command import pty_text, shell_text
 from jupyter_rmx.transports.ssh_group import GroupMarker
 from jupyter_rmx.transports.ssh_process import SSHByteStream, SSHProcess, SSHPty
 from jupyter_rmx.transports.ssh_session import ChannelSession
+from jupyter_rmx.transports.unix_socket import connected_unix_socket
 
 CONNECT_TIMEOUT_S = 15.0
 KEEPALIVE_S = 4.0
 """A peer that says nothing is given up after three of these: 12 s."""
 CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"
 """These first, then asyncssh's own list: AES-GCM is up to 1.7 times as fast (reference/performance.md)."""
-_UNIX_PATH_MAX = 100  # bytes; sun_path holds 104 to 108, by system
 
 # asyncssh logs commands at INFO and values of the environment at DEBUG; both can hold secrets.
 if logging.getLogger("asyncssh").level == logging.NOTSET:
@@ -117,47 +115,6 @@ def map_ssh_errors(where: str) -> Iterator[None]:
         raise map_ssh_error(error, where) from error
     except asyncio.TimeoutError as error:  # not an OSError before Python 3.11
         raise map_ssh_error(error, where) from error
-
-
-def _machine_gone(error: OSError) -> TransportError:
-    return _error(
-        f"The machine is not there any more ({error.strerror or error}).",
-        "See `%vm ls`; create it again if it ended.",
-        "ssh_unreachable",
-        True,
-    )
-
-
-async def _unix_socket(path: str) -> socket.socket:
-    """A socket connected to `path`; paths too long for the kernel go by way of the folder's descriptor (Linux)."""
-    folder = -1
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        sock.setblocking(False)
-        if len(os.fsencode(path)) > _UNIX_PATH_MAX:
-            folder = os.open(Path(path).parent, os.O_RDONLY | os.O_DIRECTORY)
-            path = f"/proc/self/fd/{folder}/{Path(path).name}"
-        await asyncio.wait_for(_connect_unix(sock, path), CONNECT_TIMEOUT_S)
-    except BaseException as error:
-        sock.close()
-        if isinstance(error, (FileNotFoundError, ConnectionRefusedError, NotADirectoryError)):
-            raise _machine_gone(error) from error
-        raise
-    finally:
-        if folder >= 0:
-            os.close(folder)
-    return sock
-
-
-async def _connect_unix(sock: socket.socket, path: str) -> None:
-    """Connect; a full backlog is EAGAIN here, which asyncio's own sock_connect takes for "on the way"."""
-    while True:
-        try:
-            sock.connect(path)
-        except BlockingIOError:
-            await asyncio.sleep(0.01)
-        else:
-            return
 
 
 class _Client(asyncssh.SSHClient):
@@ -398,7 +355,7 @@ async def connect(endpoint: SSHEndpoint, *, key: str) -> SSHTransport:
             "login_timeout": CONNECT_TIMEOUT_S,
         }
         if endpoint.unix_path:
-            options["sock"] = await _unix_socket(endpoint.unix_path)
+            options["sock"] = await connected_unix_socket(endpoint.unix_path, CONNECT_TIMEOUT_S)
         else:
             options.update(host=endpoint.host, port=endpoint.port)
         try:

@@ -42,7 +42,8 @@ class GroupMarker:
         if end < 0:
             self._held = data[start:]
             return data[:start]
-        self.pid = int(data[start + len(self._mark) : end])
+        digits = data[start + len(self._mark) : end]
+        self.pid = int(digits) if digits.isdigit() else None
         self.known.set()
         return data[:start] + data[end + 1 :]
 
