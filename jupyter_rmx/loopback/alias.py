@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Literal
 from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 
@@ -25,7 +26,6 @@ _LABEL_RE = re.compile(_LABEL, re.ASCII)
 _SUB_RE = re.compile(rf"{_SUB_LABEL}(?:\.{_SUB_LABEL})*", re.ASCII)
 _PORT_RE = re.compile(r"p([1-9][0-9]{0,4})", re.ASCII)
 _HOST_PORT_RE = re.compile(r"(?P<host>[^:]*)(?::(?P<port>[0-9]{0,5}))?", re.ASCII)
-_LOOPBACK_V4 = re.compile(r"127(?:\.[0-9]{1,3}){3}|0\.0\.0\.0", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -102,11 +102,20 @@ def normalize_host(host: str) -> str:
 
 
 def is_loopback_host(host: str) -> bool:
-    """True for 127.0.0.0/8, ::1, 0.0.0.0, `localhost` and names below it (RFC 6761 § 6.3); no port, no brackets."""
+    """True for names and addresses that lead to this computer; no port, no brackets.
+
+    `localhost` and names below it (RFC 6761 § 6.3), 127.0.0.0/8, ::1, the unspecified addresses 0.0.0.0 and ::, and
+    the IPv4-mapped forms of these.
+    """
     name = host.lower().rstrip(".")
-    if name in {"localhost", "::1", "0:0:0:0:0:0:0:1"} or name.endswith(".localhost"):
+    if name == "localhost" or name.endswith(".localhost"):
         return True
-    return _LOOPBACK_V4.fullmatch(name) is not None and all(int(part) <= 255 for part in name.split("."))
+    try:
+        address = ip_address(name)
+    except ValueError:
+        return False
+    plain = getattr(address, "ipv4_mapped", None) or address
+    return plain.is_loopback or plain == IPv4Address(0) or plain == IPv6Address(0)
 
 
 def alias_url(

@@ -144,7 +144,7 @@ class IOStreamBytes:
         """
         if self._reading is None:
             try:
-                self._reading = self._stream.read_bytes(limit, partial=True)
+                self._reading = asyncio.ensure_future(self._stream.read_bytes(limit, partial=True))
             except StreamClosedError:
                 return b""
             self._reading.add_done_callback(_retrieve)
