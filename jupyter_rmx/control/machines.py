@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from jupyter_rmx.clock import Clock
+from jupyter_rmx.control.recover import settle
 from jupyter_rmx.control.worker import this_worker, worker_is_alive
 from jupyter_rmx.errors import UsageError, WorkflowError
 from jupyter_rmx.models import VM, VMSpec, VMStatus, check_idempotency_key, check_machine_name, new_id
@@ -60,13 +61,13 @@ class MachineControl:
             check_machine_name(spec.name)
         provider = self._registry.get(spec.provider or self._settings.default_provider)
         async with self._locks.hold(f"key {key}"):
-            known = await self._store.by_key(self.owner, key)
-            if known is not None and not await self._clear_ended(known):
+            known = await self._alive(await self._store.by_key(self.owner, key))
+            if known is not None:
                 return await self._same_wish(known, spec, by_key=True)
             name = spec.name or await self._free_name()
             async with self._locks.hold(f"name {name}"):
-                known = await self._store.find(self.owner, name)
-                if known is not None and not await self._clear_ended(known):
+                known = await self._alive(await self._store.find(self.owner, name))
+                if known is not None:
                     return await self._same_wish(known, spec, by_key=False)
                 return await self._make(provider, name, spec, key)
 
@@ -122,12 +123,14 @@ class MachineControl:
                 return name
         raise UsageError("No free name was found.", hint="Give one: %vm create NAME", code="usage_bad_name")
 
-    async def _clear_ended(self, known: MachineRecord) -> bool:
-        """True if the machine of the row has ended by itself; its row is then gone."""
-        if await self._live_status(known.vm) != "destroyed":
-            return False
+    async def _alive(self, known: MachineRecord | None) -> MachineRecord | None:
+        """The row, unless its machine has ended by itself or was never finished: then it makes room."""
+        if known is not None:
+            known = await settle(self._store, self.provider_of(known.vm), known)
+        if known is None or await self._live_status(known.vm) != "destroyed":
+            return known
         await self._end(known.vm)
-        return True
+        return None
 
     async def get(self, machine: str) -> VM:
         """The machine with that name or id."""

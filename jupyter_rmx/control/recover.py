@@ -58,6 +58,15 @@ async def _mend(
     await store.remove(vm.id)
 
 
+async def settle(store: MachineStore, provider: VMProvider, record: MachineRecord) -> MachineRecord | None:
+    """One row, mended now if the process that worked on it is dead; None if it is gone."""
+    if record.vm.status not in {"creating", "destroying"} or worker_is_alive(record.worker):
+        return record
+    found = {machine.key: machine for machine in await provider.list_owned(record.vm.owner)}
+    await _mend(store, provider, record, found.get(record.vm.id))
+    return await store.find(record.vm.owner, record.vm.id)
+
+
 async def _adopt(store: MachineStore, provider: VMProvider, machine: ProviderVM, now: datetime) -> None:
     vm = VM(
         id=machine.key,

@@ -1,0 +1,40 @@
+"""Frozen values and their wire form; secrets stay out of reprs."""
+
+from datetime import datetime, timedelta, timezone
+
+from jupyter_rmx import __version__
+from jupyter_rmx.connection import Connection
+from jupyter_rmx.models import VM, Exit, PortLink, SSHEndpoint, VMSpec
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=timezone(timedelta(hours=2)))
+
+
+def test_a_vm_survives_the_wire_in_utc():
+    vm = VM("vm_1", "demo", "me", "local", "running", NOW, "local-1", None, {"isolation": "bubblewrap"})
+    wire = vm.to_wire()
+    assert wire["created_at"] == "2026-11-23T10:00:00+00:00"
+    assert wire["label"] == vm.label
+    assert VM.from_wire(wire | {"new_field": 1}) == vm
+
+
+def test_a_fingerprint_tells_wishes_apart():
+    assert VMSpec("demo").fingerprint() == VMSpec("demo").fingerprint()
+    wishes = [VMSpec("demo"), VMSpec(None), VMSpec("demo", "local"), VMSpec("demo", None, "local")]
+    assert len({wish.fingerprint() for wish in wishes}) == len(wishes)
+
+
+def test_secrets_are_not_in_reprs():
+    link = PortLink(
+        "demo", "vm_1", 80, "http://a/", "http://a/?ticket=SECRET", "http://localhost/", NOW, "open_1"
+    )
+    shown = [
+        repr(link),
+        repr(SSHEndpoint("u", "ssh-ed25519 AAAA", client_key="SECRET")),
+        repr(Connection("http://127.0.0.1:1/", "SECRET", 1, __version__)),
+    ]
+    assert not [text for text in shown if "SECRET" in text]
+    assert PortLink.from_wire(link.to_wire()) == link
+
+
+def test_an_exit_in_words():
+    assert (str(Exit(3)), str(Exit(None, "KILL")), Exit(0).ok) == ("exit code 3", "signal KILL", True)
