@@ -58,7 +58,11 @@ export function openWindow(url: string): void {
 }
 
 function addressItem(view: PortView): Widget {
-  const { machine } = view.address;
-  const node = addressBar(machine, shownURL(view.address), view.title.caption);
-  return new Widget({ node });
+  const bar = addressBar(view.address.machine, view.title.caption);
+  const show = (): void => {
+    bar.showURL(shownURL(view.address));
+  };
+  show();
+  view.addressChanged.connect(show);
+  return new Widget({ node: bar.node });
 }

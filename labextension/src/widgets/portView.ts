@@ -1,4 +1,5 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
+import { type ISignal, Signal } from '@lumino/signaling';
 import { Widget } from '@lumino/widgets';
 
 import { element } from '../components/element';
@@ -37,11 +38,14 @@ export class PortView extends Widget {
     return this._address;
   }
 
+  /** Emitted when a load begins, which may be for another path. */
+  get addressChanged(): ISignal<this, IPortAddress> {
+    return this._addressChanged;
+  }
+
   /** Ask for a fresh ticket and load the app; a failure is shown, not thrown. */
   async load(address: IPortAddress = this._address): Promise<void> {
-    this._address = address;
-    const round = ++this._round;
-    this.showStatus();
+    const round = this.begin(address);
     try {
       const ticket = await this.requestTicket(address);
       if (round === this._round) {
@@ -56,15 +60,24 @@ export class PortView extends Widget {
 
   /** Load the app with a ticket that was claimed before. */
   loadTicket(address: IPortAddress, ticket: IPortTicket): void {
-    this._address = address;
-    this._round++;
-    this.showStatus();
+    this.begin(address);
     this.showFrame(ticket);
   }
 
   override dispose(): void {
-    this._round++;
-    super.dispose();
+    if (!this.isDisposed) {
+      this._round++;
+      Signal.clearData(this);
+      super.dispose();
+    }
+  }
+
+  /** Show that a load is under way, and return its number. */
+  private begin(address: IPortAddress): number {
+    this._address = address;
+    this._addressChanged.emit(address);
+    this.showStatus();
+    return ++this._round;
   }
 
   private showStatus(): void {
@@ -99,6 +112,7 @@ export class PortView extends Widget {
   }
 
   private _address: IPortAddress;
+  private readonly _addressChanged = new Signal<this, IPortAddress>(this);
   /** Counts loads, so that a late answer to an earlier one changes nothing. */
   private _round = 0;
 }
