@@ -1,0 +1,365 @@
+"""Makes, finds, ends and copies embedded machines. Blocking, for threads; POSIX only."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jupyter_rmx.errors import ProviderError, UsageError
+from jupyter_rmx.models import SSHEndpoint
+from jupyter_rmx.providers.base import ProviderSpec, ProviderStatus, ProviderVM
+from jupyter_rmx.providers.drivers.local import copying, isolation, launcher, layout, processes
+from jupyter_rmx.providers.drivers.local.launcher import Cancel, Failure
+from jupyter_rmx.providers.drivers.local.layout import MachineDir, Record
+from jupyter_rmx.providers.drivers.local.lock import GaveUpError, locked
+from jupyter_rmx.providers.drivers.local.python_home import PythonHome, python_home
+
+_SOCKET_NAME_MAX = 107 if sys.platform.startswith("linux") else 103
+START_TIMEOUT_S = 60.0
+USERNAME = "rmx"
+
+
+class CancelledStartError(Exception):
+    """The start was given up because its caller asked for that; nothing of it is left."""
+
+
+@dataclass
+class Attempt:
+    """One call of `create`: how to give it up, and whether it made the machine or only found it."""
+
+    cancel: Cancel
+    made: bool = False
+
+
+class Machines:
+    """All embedded machines below one folder."""
+
+    def __init__(self, root: Path, *, orphan_after_s: float, check_every_s: float) -> None:
+        self.root = root
+        self._orphan_after_s = orphan_after_s
+        self._check_every_s = check_every_s
+        self._python: PythonHome | None = None
+
+    # --- making
+
+    def create(self, spec: ProviderSpec, key: str, attempt: Attempt) -> ProviderVM:
+        """Make the machine of that key, or find it; raises CancelledStartError once `attempt` is given up."""
+        where = MachineDir(self.root, layout.vm_id_of(key))
+        try:
+            self.beat()
+            with locked(where.lock, lambda: attempt.cancel.is_set) as lock_fd:
+                return self._create_locked(spec, key, where, lock_fd, attempt)
+        except GaveUpError as error:
+            raise CancelledStartError from error
+        except OSError as error:
+            raise launcher.error_of_os(error, "make a machine") from error
+
+    def _create_locked(
+        self, spec: ProviderSpec, key: str, where: MachineDir, lock_fd: int, attempt: Attempt
+    ) -> ProviderVM:
+        record = where.read()
+        if record is not None and processes.init_of(_machine_of(where, record)) is not None:
+            return _vm_of(where, record)
+        # A machine whose processes are gone (the computer was restarted) starts again with its home as it was.
+        fresh = record is None
+        try:
+            self._prepare(spec, where, fresh=fresh)
+            self._launch_any(spec, key, where, lock_fd, attempt, fresh=fresh)
+        except BaseException:
+            if fresh:
+                copying.remove_tree(where.path)
+            raise
+        attempt.made = True
+        record = where.read()
+        if record is None:
+            raise ProviderError(
+                "The machine vanished while it was made.", hint="Try again.", code="vm_create_failed"
+            )
+        return _vm_of(where, record)
+
+    def _prepare(self, spec: ProviderSpec, where: MachineDir, *, fresh: bool) -> None:
+        if fresh:
+            copying.remove_tree(where.path)  # half-made by a process that was killed
+            where.path.mkdir(mode=0o700)
+            if spec.snapshot is None:
+                where.home.mkdir(mode=0o700)
+            else:
+                copying.copy_home(self._snapshot_home(spec.snapshot), where.home)
+        where.run.mkdir(mode=0o700, exist_ok=True)
+        where.hosts.write_text(f"127.0.0.1\tlocalhost\n::1\tlocalhost\n127.0.1.1\t{spec.name}\n")
+
+    def _launch_any(
+        self,
+        spec: ProviderSpec,
+        key: str,
+        where: MachineDir,
+        lock_fd: int,
+        attempt: Attempt,
+        *,
+        fresh: bool,
+    ) -> None:
+        methods, reasons = isolation.methods_to_try()
+        for method in methods:
+            details = isolation.details_of(method, reasons)
+            config = self._config(spec, key, where, method, details)
+            config |= {"lock_fd": lock_fd, "fresh": fresh}
+            failure = launcher.launch(config, lock_fd, attempt.cancel)
+            if failure is None:
+                return
+            if failure.kind == "cancelled":
+                raise CancelledStartError
+            if not _is_isolations_fault(failure):
+                raise launcher.error_of(failure)
+            reasons.append(f"{method}: {failure.reason}")
+        raise isolation.unavailable(reasons)
+
+    def _config(
+        self,
+        spec: ProviderSpec,
+        key: str,
+        where: MachineDir,
+        method: isolation.Method,
+        details: dict[str, object],
+    ) -> dict[str, Any]:
+        """What the keeper is told."""
+        python = self._python = self._python or python_home()
+        marker = _marker_of(where)
+        plan = isolation.plan_of(method, where, spec.name, python)
+        record = {"key": key, "name": spec.name, "owner": spec.owner, "image": spec.image}
+        return {
+            "id": where.id,
+            "root": str(self.root),
+            "method": method,
+            "argv": plan.argv,
+            "env": isolation.environment(marker, plan, python),
+            "marker": marker,
+            "log": str(where.log),
+            "heartbeat": str(self.heartbeat_file),
+            "orphan_after_s": self._orphan_after_s,
+            "check_every_s": self._check_every_s,
+            "start_timeout_s": START_TIMEOUT_S,
+            "record": {**record, "isolation": method, "details": details},
+            "guest": {
+                "method": method,
+                "name": spec.name,
+                "home": plan.home,
+                "run": plan.run,
+                "import_path": python.import_path,
+            },
+        }
+
+    # --- looking
+
+    @property
+    def heartbeat_file(self) -> Path:
+        """Its time says when a Jupyter of this user last lived."""
+        return self.root / "heartbeat"
+
+    def beat(self) -> None:
+        """Say that a Jupyter of this user lives."""
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.heartbeat_file.touch(mode=0o600)
+        os.utime(self.heartbeat_file)
+
+    def status(self, vm_id: str) -> ProviderStatus:
+        """Read from the processes."""
+        where = self._dir_of(vm_id)
+        record = where.read() if where is not None else None
+        return "gone" if where is None or record is None else _status_of(where, record)
+
+    def list_owned(self, owner: str) -> list[ProviderVM]:
+        """All complete machines of the owner, also those whose processes are gone."""
+        if not self.root.is_dir():
+            return []
+        found: list[ProviderVM] = []
+        for path in sorted(self.root.iterdir()):
+            where = self._dir_of(path.name)
+            record = where.read() if where is not None else None
+            if where is not None and record is not None and record.owner == owner:
+                found.append(_vm_of(where, record))
+        return found
+
+    def endpoint(self, vm_id: str, short_path: str | None = None) -> SSHEndpoint:
+        """Where its SSH server is; `short_path` replaces a path that is too long for a socket."""
+        where, record, status = self._existing(vm_id)
+        if status != "running":
+            raise _not_running(record.name, status)
+        path = str(where.socket)
+        if len(os.fsencode(path)) > _SOCKET_NAME_MAX:
+            if short_path is None:
+                raise _path_too_long(path)
+            path = short_path
+        return SSHEndpoint(
+            username=USERNAME,
+            host_key=record.host_key,
+            unix_path=path,
+            client_key=where.client_key.read_text(),
+        )
+
+    def socket_folder(self, vm_id: str) -> Path | None:
+        """The folder of its socket if the socket's path is too long and a short one can be had (Linux)."""
+        where = self._dir_of(vm_id)
+        if where is None or not processes.LINUX:
+            return None
+        return where.run if len(os.fsencode(str(where.socket))) > _SOCKET_NAME_MAX else None
+
+    # --- changing
+
+    def pause(self, vm_id: str) -> None:
+        """Freeze all processes; done already is fine."""
+        where, record, status = self._existing(vm_id)
+        if status == "gone":
+            raise _not_running(record.name, status)
+        try:
+            processes.freeze(_machine_of(where, record))
+        except processes.StuckError as error:
+            processes.thaw(_machine_of(where, record))
+            raise _stuck(record.name, "pause", error) from error
+
+    def resume(self, vm_id: str) -> None:
+        """Let all processes go on; running already is fine."""
+        where, record, status = self._existing(vm_id)
+        if status == "gone":
+            raise _not_running(record.name, status)
+        try:
+            processes.thaw(_machine_of(where, record))
+        except processes.StuckError as error:
+            raise _stuck(record.name, "resume", error) from error
+
+    def snapshot(self, vm_id: str) -> str:
+        """Copy the home; the copy appears whole or not at all."""
+        where, _record, _status = self._existing(vm_id)
+        snapshot_id = f"snap-{secrets.token_hex(8)}"
+        folder = self.root / "snapshots"
+        part = folder / f".{snapshot_id}.part"
+        try:
+            part.mkdir(mode=0o700, parents=True)
+            copying.copy_home(where.home, part / "home")
+            part.rename(folder / snapshot_id)
+        except OSError as error:
+            copying.remove_tree(part)
+            raise launcher.error_of_os(error, "copy the home") from error
+        return snapshot_id
+
+    def _snapshot_home(self, snapshot_id: str) -> Path:
+        home = self.root / "snapshots" / snapshot_id / "home"
+        if not layout.is_snapshot_id(snapshot_id) or not home.is_dir():
+            raise ProviderError(
+                f"There is no snapshot {snapshot_id[:40]!r}.",
+                hint="Take one of a machine that exists.",
+                code="vm_snapshot_not_found",
+                status=404,
+            )
+        return home
+
+    def destroy(self, vm_id: str) -> None:
+        """End it and remove all of it; gone already is fine."""
+        where = self._dir_of(vm_id)
+        if where is None or not self.root.is_dir():
+            return
+        try:
+            with locked(where.lock):
+                self._destroy_locked(where)
+        except processes.StuckError as error:
+            raise _stuck(vm_id, "end", error) from error
+        except OSError as error:
+            raise launcher.error_of_os(error, "remove a machine") from error
+
+    def _destroy_locked(self, where: MachineDir) -> None:
+        record = where.read()
+        if record is not None:
+            processes.end(_machine_of(where, record))
+            processes.await_end(record.keeper_pid, record.keeper_started)
+        copying.remove_tree(where.path)
+
+    # --- finding
+
+    def _dir_of(self, vm_id: str) -> MachineDir | None:
+        return MachineDir(self.root, vm_id) if layout.is_vm_id(vm_id) else None
+
+    def _existing(self, vm_id: str) -> tuple[MachineDir, Record, ProviderStatus]:
+        where = self._dir_of(vm_id)
+        record = where.read() if where is not None else None
+        if where is None or record is None:
+            raise ProviderError(
+                "The embedded machine is gone.",
+                hint="Destroy it and create it again.",
+                code="vm_not_running",
+                status=409,
+            )
+        return where, record, _status_of(where, record)
+
+
+def _marker_of(where: MachineDir) -> str:
+    return f"{layout.MARKER}={where.id}"
+
+
+def _machine_of(where: MachineDir, record: Record) -> processes.Machine:
+    return processes.Machine(record.init_pid, record.init_started, record.namespace, _marker_of(where))
+
+
+def _status_of(where: MachineDir, record: Record) -> ProviderStatus:
+    first = processes.init_of(_machine_of(where, record))
+    if first is None:
+        return "gone"
+    return "paused" if first.state in "Tt" else "running"
+
+
+def _vm_of(where: MachineDir, record: Record) -> ProviderVM:
+    return ProviderVM(
+        provider_vm_id=where.id,
+        key=record.key,
+        name=record.name,
+        owner=record.owner,
+        status=_status_of(where, record),
+        image=record.image,
+        details=dict(record.details),
+    )
+
+
+def _is_isolations_fault(failure: Failure) -> bool:
+    return failure.kind == "isolation" and failure.errno is None
+
+
+def _not_running(name: str, status: ProviderStatus) -> ProviderError:
+    gone = status == "gone"
+    return ProviderError(
+        f"Machine {name!r} is {'gone' if gone else status}.",
+        hint="Destroy it and create it again." if gone else "Resume it first.",
+        code="vm_not_running",
+        status=409,
+    )
+
+
+def _stuck(name: str, verb: str, error: processes.StuckError) -> ProviderError:
+    return ProviderError(
+        f"Could not {verb} machine {name!r}: {error} did not react.",
+        hint="Try again; a process that waits for a dead disk or network mount cannot be ended.",
+        code=f"vm_{verb}_failed",
+        retryable=True,
+        details={"pids": error.pids[:20]},
+    )
+
+
+def _path_too_long(path: str) -> ProviderError:
+    return ProviderError(
+        f"The path of the machine's socket is longer than {_SOCKET_NAME_MAX} bytes.",
+        hint="Set JUPYTER_RMX_DATA_DIR to a folder with a shorter path.",
+        code="vm_path_too_long",
+        details={"path": path},
+    )
+
+
+def refuse_image(spec: ProviderSpec) -> None:
+    """The embedded machine has no images: it is this computer's system."""
+    if spec.image not in (None, "", "local"):
+        raise UsageError(
+            f"The embedded provider has no image {str(spec.image)[:40]!r}.",
+            hint="Leave the image out; the machine sees this computer's programs.",
+            code="usage_unknown_image",
+            details={"field": "image"},
+        )

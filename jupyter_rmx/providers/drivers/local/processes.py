@@ -1,0 +1,246 @@
+"""Which processes a machine has, and how to freeze, thaw and end all of them. Standard library only on Linux.
+
+A process is known by pid, start time (and boot), so that a pid that was used again is never signalled. A machine's
+processes are those in its PID namespace, those that carry its marker in their environment (plain machines), and every
+descendant of these: a namespace made inside a machine still belongs to it.
+"""
+
+# ruff: noqa: PTH - pathlib would double the keeper's time to start and memory
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from typing import NamedTuple
+
+LINUX = sys.platform.startswith("linux")
+FAIL_SAFE_S = 20.0
+"""Seconds after which a machine that neither freezes nor ends is an error."""
+
+
+class Proc(NamedTuple):
+    """One process as the kernel shows it: `state` is the letter of /proc, `started` tells pids apart that are reused."""
+
+    pid: int
+    parent: int
+    state: str
+    started: str
+
+
+class Machine(NamedTuple):
+    """How to find a machine's processes: its first one, and its PID namespace or else its marker `NAME=value`."""
+
+    pid: int
+    started: str
+    namespace: int | None
+    marker: str
+
+
+class StuckError(Exception):
+    """Processes of a machine did not do what the kernel was asked for; `pids` says which."""
+
+    def __init__(self, pids: list[int]) -> None:
+        super().__init__(f"processes {pids[:10]}")
+        self.pids = pids
+
+
+def boot_id() -> str:
+    """A text that differs after each boot; empty where there is none."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read(8)
+    except OSError:
+        return ""
+
+
+_BOOT = boot_id()
+
+
+def _read_stat(pid: int) -> Proc | None:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            data = file.read()
+    except OSError:
+        return None
+    # The command name may hold blanks and brackets: the fields start behind the last bracket (proc(5)).
+    fields = data[data.rfind(b")") + 2 :].split()
+    if len(fields) < 20:
+        return None
+    return Proc(pid, int(fields[1]), fields[0].decode(), f"{_BOOT}:{fields[19].decode()}")
+
+
+def look(pid: int) -> Proc | None:
+    """The process with that pid; None if there is none, or only a zombie."""
+    if LINUX:
+        found = _read_stat(pid)
+        return None if found is None or found.state in "ZX" else found
+    from jupyter_rmx.providers.drivers.local import processes_psutil
+
+    return processes_psutil.look(pid)
+
+
+def snapshot() -> dict[int, Proc]:
+    """All processes of this computer that we may see, without zombies."""
+    if LINUX:
+        found = (look(int(name)) for name in os.listdir("/proc") if name.isdigit())
+        return {proc.pid: proc for proc in found if proc is not None}
+    from jupyter_rmx.providers.drivers.local import processes_psutil
+
+    return processes_psutil.snapshot()
+
+
+def namespace_of(pid: int) -> int | None:
+    """Inode of the PID namespace of a process; None where that cannot be told."""
+    try:
+        return os.stat(f"/proc/{pid}/ns/pid").st_ino
+    except OSError:
+        return None
+
+
+def _has_marker(pid: int, marker: str) -> bool:
+    if not LINUX:
+        from jupyter_rmx.providers.drivers.local import processes_psutil
+
+        return processes_psutil.has_marker(pid, marker)
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return marker.encode() in file.read().split(b"\0")
+    except OSError:
+        return False
+
+
+def init_of(machine: Machine) -> Proc | None:
+    """The machine's first process, if it is still that very one: pid, start time and namespace agree."""
+    found = look(machine.pid)
+    if found is None or found.started != machine.started:
+        return None
+    if machine.namespace is not None and namespace_of(machine.pid) != machine.namespace:
+        return None
+    return found
+
+
+def members(machine: Machine) -> list[Proc]:
+    """All processes of the machine, its first one last."""
+    everything = snapshot()
+    mine: set[int] = set()
+    if init_of(machine) is not None:
+        mine.add(machine.pid)
+    for pid in everything:
+        if machine.namespace is not None:
+            if namespace_of(pid) == machine.namespace:
+                mine.add(pid)
+        elif _has_marker(pid, machine.marker):
+            mine.add(pid)
+    children: dict[int, list[int]] = {}
+    for proc in everything.values():
+        children.setdefault(proc.parent, []).append(proc.pid)
+    queue = list(mine)
+    while queue:
+        for child in children.get(queue.pop(), ()):
+            if child not in mine:
+                mine.add(child)
+                queue.append(child)
+    mine.discard(os.getpid())
+    found = [everything[pid] for pid in mine if pid in everything]
+    return sorted(found, key=lambda proc: (proc.pid == machine.pid, proc.pid))
+
+
+def _send(proc: Proc, number: int) -> bool:
+    """Signal exactly this process; False if it is gone. The look just before keeps a reused pid safe."""
+    current = look(proc.pid)
+    if current is None or current.started != proc.started:
+        return False
+    try:
+        os.kill(proc.pid, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def freeze(machine: Machine) -> None:
+    """Stop every process of the machine; the first one last, so that it is stopped only if all are.
+
+    Passes go on until one finds nothing new. A process in `D` (as a parent in vfork) stops when it next comes to run.
+    """
+    deadline = time.monotonic() + FAIL_SAFE_S
+    told: set[tuple[int, str]] = set()
+    while True:
+        others = [proc for proc in members(machine) if proc.pid != machine.pid]
+        moving = [proc for proc in others if proc.state not in "Tt"]
+        fresh = [proc for proc in moving if (proc.pid, proc.started) not in told]
+        for proc in fresh:
+            if _send(proc, signal.SIGSTOP):
+                told.add((proc.pid, proc.started))
+        if not fresh and all(proc.state == "D" for proc in moving):
+            break
+        if time.monotonic() > deadline:
+            raise StuckError([proc.pid for proc in moving])
+        if not fresh:
+            time.sleep(0.001)  # told, not yet stopped: the kernel is at it
+    first = init_of(machine)
+    if first is not None:
+        _send(first, signal.SIGSTOP)
+        _await_state(machine, "Tt", deadline)
+
+
+def thaw(machine: Machine) -> None:
+    """Let every process of the machine go on; the first one last."""
+    deadline = time.monotonic() + FAIL_SAFE_S
+    for proc in members(machine):
+        _send(proc, signal.SIGCONT)
+    while True:
+        first = init_of(machine)
+        if first is None or first.state not in "Tt":
+            return
+        if time.monotonic() > deadline:
+            raise StuckError([machine.pid])
+        time.sleep(0.001)
+
+
+def _await_state(machine: Machine, states: str, deadline: float) -> None:
+    while True:
+        first = init_of(machine)
+        if first is None or first.state in states:
+            return
+        if time.monotonic() > deadline:
+            raise StuckError([machine.pid])
+        time.sleep(0.001)
+
+
+def end(machine: Machine) -> None:
+    """Kill the machine and wait until none of its processes is left.
+
+    With a PID namespace the kernel ends all of it with the first process. Without one, all are frozen first: what is
+    stopped cannot run away by forking.
+    """
+    deadline = time.monotonic() + FAIL_SAFE_S
+    if machine.namespace is None:
+        freeze(machine)
+    while True:
+        first = init_of(machine)
+        if machine.namespace is not None and first is not None:
+            _send(first, signal.SIGKILL)
+        left = members(machine)
+        if not left:
+            return
+        if machine.namespace is None or first is None:
+            for proc in left:
+                _send(proc, signal.SIGKILL)
+        if time.monotonic() > deadline:
+            raise StuckError([proc.pid for proc in left])
+        time.sleep(0.002)
+
+
+def await_end(pid: int, started: str) -> None:
+    """Wait for one process to end by itself; kill it if it does not."""
+    deadline = time.monotonic() + FAIL_SAFE_S / 2
+    while True:
+        proc = look(pid)
+        if proc is None or proc.started != started:
+            return
+        if time.monotonic() > deadline:
+            _send(proc, signal.SIGKILL)
+            return
+        time.sleep(0.002)
