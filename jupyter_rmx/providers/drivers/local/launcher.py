@@ -81,7 +81,7 @@ def _hear(answers: int, words: int, cancel: Cancel) -> bytes:
     told = False
     heard = b""
     while not heard.endswith(b"\n"):
-        watched = [answers] if told else [answers, cancel]
+        watched: list[Any] = [answers] if told else [answers, cancel]
         readable, _, _ = select.select(watched, [], [])
         if cancel in readable:
             os.write(words, b"cancel")

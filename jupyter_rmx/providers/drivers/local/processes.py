@@ -5,7 +5,7 @@ processes are those in its PID namespace, those that carry its marker in their e
 descendant of these: a namespace made inside a machine still belongs to it.
 """
 
-# ruff: noqa: PTH - pathlib would double the keeper's time to start and memory
+# ruff: noqa: PTH116, PTH123, PTH208 - pathlib would double the keeper's time to start and memory
 
 from __future__ import annotations
 

@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import asyncssh
+from asyncssh.channel import SSHChannel
 from asyncssh.stream import SSHServerStreamSession
 
 from jupyter_rmx.providers.drivers.local.guest.session import Session
 
 _SFTP_VERSION = 3  # what OpenSSH speaks
+
+
+def _sftp_server(chan: SSHChannel[bytes]) -> asyncssh.SFTPServer:
+    return asyncssh.SFTPServer(chan)
 
 
 class Router(asyncssh.SSHServerSession[bytes]):
@@ -28,7 +33,7 @@ class Router(asyncssh.SSHServerSession[bytes]):
         """SFTP, and nothing else."""
         if subsystem != "sftp" or self._chan is None:
             return False
-        self._inner = SSHServerStreamSession(None, asyncssh.SFTPServer, _SFTP_VERSION)
+        self._inner = SSHServerStreamSession(None, _sftp_server, _SFTP_VERSION)
         self._inner.connection_made(self._chan)
         return True
 
@@ -52,9 +57,9 @@ class Router(asyncssh.SSHServerSession[bytes]):
         """Input."""
         self._inner.data_received(data, datatype)
 
-    def eof_received(self) -> bool | None:
+    def eof_received(self) -> bool:
         """End of input."""
-        return self._inner.eof_received()
+        return bool(self._inner.eof_received())
 
     def signal_received(self, signal: str) -> None:
         """A signal."""
