@@ -129,10 +129,12 @@ async def _exchange(browser: Peer, app: Peer, head: Head, forward: Forward, seen
             up.result()  # raises if the browser went away, or sent what is no HTTP
         await down
     except h11.RemoteProtocolError as error:
-        await cancel(down)
+        await cancel(up, down)
+        await app.stream.aclose()  # before the answer, which may wait for the browser
         return await _refuse(browser, _malformed(error))
     except _AppBrokenError:
-        await cancel(up)
+        await cancel(up, down)
+        await app.stream.aclose()
         return await _refuse(browser, _broken(head, forward))
     finally:
         await cancel(up, down)
