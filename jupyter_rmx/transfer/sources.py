@@ -64,27 +64,29 @@ class _Source:
 
     def read(self, limit: int) -> bytes:
         """At most `limit` bytes; empty at the end, or once closed."""
-        with self._lock:
-            try:
+        try:
+            with self._lock:
                 if self._closed:
                     return b""
                 if self._file is None:
                     self._file = _open_regular(self._path)
                 return os.read(self._file, limit)
-            finally:
-                self._close_if_asked()
+        finally:
+            if self._closed:  # asked for while we held the lock
+                with self._lock:
+                    self._close_file()
 
     def close(self) -> None:
         """Close now, or at the end of the read that is under way (its waiter was cancelled, its thread goes on)."""
         self._closed = True
         if self._lock.acquire(blocking=False):
             try:
-                self._close_if_asked()
+                self._close_file()
             finally:
                 self._lock.release()
 
-    def _close_if_asked(self) -> None:
-        if self._closed and self._file is not None:
+    def _close_file(self) -> None:
+        if self._file is not None:
             os.close(self._file)
             self._file = None
 

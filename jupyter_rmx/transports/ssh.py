@@ -337,10 +337,13 @@ async def connect(endpoint: SSHEndpoint, *, key: str) -> SSHTransport:
     # Only the guest of the embedded machine listens on a Unix socket, and it takes signals.
     transport = SSHTransport(key, where, takes_signals=endpoint.unix_path is not None)
     with map_ssh_errors(where):
+        pinned = asyncssh.import_public_key(endpoint.host_key)
         options: dict[str, Any] = {
             "username": endpoint.username,
             # The tuple form: asyncssh cannot match a file's patterns against a Unix socket's address.
-            "known_hosts": ([asyncssh.import_public_key(endpoint.host_key)], [], []),
+            "known_hosts": ([pinned], [], []),
+            # The pinned key's kind first, but not alone: a server without it would hang up before we see its key.
+            "server_host_key_algs": "^" + b",".join(pinned.sig_algorithms).decode(),
             "client_keys": [asyncssh.import_private_key(endpoint.client_key)]
             if endpoint.client_key
             else None,

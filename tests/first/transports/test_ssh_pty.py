@@ -1,0 +1,69 @@
+"""Pseudo-terminals over SSH."""
+
+import asyncio
+
+import pytest
+
+from jupyter_rmx.errors import TransportError
+from jupyter_rmx.models import Exit, PtySpec
+
+
+async def _until(pty, mark):
+    shown = b""
+    while mark not in shown:
+        data = await asyncio.wait_for(pty.read(), 60)
+        assert data, shown
+        shown += data
+    return shown
+
+
+async def test_size_kind_and_resize(transport):
+    pty = await transport.pty(
+        PtySpec(
+            command='echo "$TERM $A"; stty size; read x; stty size; exit 5',
+            cols=101,
+            rows=41,
+            env={"A": "b c"},
+        )
+    )
+    assert b"xterm-256color b c\r\n41 101\r\n" in await _until(pty, b"41 101\r\n")
+    await pty.resize(120, 40)
+    await pty.write(b"\n")
+    await _until(pty, b"40 120\r\n")
+    assert await pty.wait() == Exit(code=5)
+    assert await pty.read() == b""
+    await pty.resize(10, 10)
+    await pty.write(b"too late")
+    await pty.aclose()
+
+
+async def test_an_interactive_shell_and_its_interrupt_key(transport):
+    pty = await transport.pty(PtySpec())
+    await pty.write(b"stty -echo; PS1=; echo rea''dy; sleep 1000\n")
+    await _until(pty, b"ready\r\n")
+    await pty.write(b"\x03")
+    await pty.write(b"exit 7\n")
+    assert await asyncio.wait_for(pty.wait(), 60) == Exit(code=7)
+
+
+async def test_hanging_up_ends_what_runs_there(transport, shell, eventually):
+    pty = await transport.pty(PtySpec(command="echo pid $$.; exec sleep 1000"))
+    shown = await _until(pty, b".")
+    pid = int(shown.split()[1].rstrip(b"."))
+    await pty.aclose()
+
+    async def gone():
+        return not (await shell(transport, f"grep -q '^State:.[^ZX]' /proc/{pid}/status 2>/dev/null")).exit.ok
+
+    await eventually(gone)
+
+
+async def test_a_cut_link_ends_a_terminal(relay, open_transport):
+    transport = await open_transport(relay.endpoint)
+    pty = await transport.pty(PtySpec(command="echo up; exec sleep 1000"))
+    await _until(pty, b"up")
+    relay.cut()
+    for waiting in (pty.wait(), pty.read(), pty.write(b"x")):
+        with pytest.raises(TransportError) as caught:
+            await asyncio.wait_for(waiting, 60)
+        assert caught.value.code == "ssh_connection_lost"
