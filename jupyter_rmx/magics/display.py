@@ -1,0 +1,217 @@
+"""What line magics return: objects that show themselves as text and as HTML, with JupyterLab's own colours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from html import escape
+from typing import Any
+from urllib.parse import quote
+
+from jupyter_rmx.models import VM, FileResult, PortLink
+
+OPEN_MIME = "application/vnd.jupyter-rmx.open+json"
+_MUTED = "color:var(--jp-ui-font-color2,inherit)"
+_LINK = "color:var(--jp-content-link-color,inherit)"
+_CELL = "text-align:left;padding:2px 16px 2px 0"
+_DOT = {
+    "running": "var(--jp-success-color1,#388e3c)",
+    "creating": "var(--jp-warn-color1,#f57c00)",
+    "destroying": "var(--jp-warn-color1,#f57c00)",
+    "failed": "var(--jp-error-color1,#d32f2f)",
+}
+_OTHER_DOT = "var(--jp-ui-font-color3,#9e9e9e)"
+
+
+class Shown:
+    """Base: a result that is shown, never printed."""
+
+    def text(self) -> str:
+        """For terminals and plain front ends."""
+        raise NotImplementedError
+
+    def html(self) -> str | None:
+        """For notebooks; None: the text is enough."""
+        return None
+
+    def __repr__(self) -> str:
+        return self.text()
+
+    def _repr_mimebundle_(self, **_choice: Any) -> dict[str, Any]:
+        bundle: dict[str, Any] = {"text/plain": self.text()}
+        html = self.html()
+        if html is not None:
+            bundle["text/html"] = html
+        return bundle
+
+
+class Help(Shown):
+    """Help text, or the list of verbs."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def text(self) -> str:
+        """As it is."""
+        return self._text
+
+
+def _state(vm: VM) -> str:
+    colour = _DOT.get(vm.status, _OTHER_DOT)
+    return f'<span style="color:{colour}">●</span> {escape(vm.status)}'
+
+
+def _age(moment: datetime, now: datetime) -> str:
+    seconds = max(0, int((now - moment).total_seconds()))
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit} ago"
+    return "just now"
+
+
+class Machine(Shown):
+    """One machine."""
+
+    def __init__(self, vm: VM) -> None:
+        self.vm = vm
+        self.name = vm.name
+        self.id = vm.id
+        self.status = vm.status
+
+    def text(self) -> str:
+        """Its name, state and provider."""
+        return f"{self.vm.name}: {self.vm.status} ({self.vm.provider})"
+
+    def html(self) -> str:
+        """The same, with a first step."""
+        vm = self.vm
+        step = f"%%vm {vm.name}"
+        return (
+            f"<div><b>{escape(vm.name)}</b> &nbsp; {_state(vm)} &nbsp; "
+            f'<span style="{_MUTED}">{escape(vm.provider)} · run a cell there with</span> '
+            f"<code>{escape(step)}</code></div>"
+        )
+
+
+class Machines(Shown, Sequence[VM]):
+    """All machines, newest first; also a sequence of them."""
+
+    def __init__(self, vms: Sequence[VM], now: datetime | None = None) -> None:
+        self._vms = list(vms)
+        self._now = now or datetime.now(timezone.utc)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._vms[index]
+
+    def __len__(self) -> int:
+        return len(self._vms)
+
+    def _rows(self) -> list[tuple[str, str, str, str]]:
+        return [(vm.name, vm.status, vm.provider, _age(vm.created_at, self._now)) for vm in self._vms]
+
+    def text(self) -> str:
+        """A table, or what to do next."""
+        if not self._vms:
+            return "No machines yet. Make one: %vm create demo"
+        rows = [("NAME", "STATUS", "PROVIDER", "CREATED"), *self._rows()]
+        widths = [max(len(row[column]) for row in rows) for column in range(4)]
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        )
+
+    def html(self) -> str:
+        """The same as a table."""
+        if not self._vms:
+            return "<div>No machines yet. Make one: <code>%vm create demo</code></div>"
+        head = "".join(
+            f'<th style="{_CELL};{_MUTED};font-weight:normal">{name}</th>'
+            for name in ("Name", "Status", "Provider", "Created")
+        )
+        body = "".join(
+            f'<tr><td style="{_CELL}"><b>{escape(name)}</b></td><td style="{_CELL}">{_state(vm)}</td>'
+            f'<td style="{_CELL}">{escape(provider)}</td><td style="{_CELL};{_MUTED}">{age}</td></tr>'
+            for vm, (name, _, provider, age) in zip(self._vms, self._rows(), strict=True)
+        )
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def size_text(count: int) -> str:
+    """Bytes for people: `12 B`, `3.4 MB`."""
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+class Uploaded(Shown):
+    """Files that arrived."""
+
+    def __init__(self, machine: str, files: Sequence[FileResult]) -> None:
+        self.machine = machine
+        self.files = list(files)
+
+    def text(self) -> str:
+        """One line for each."""
+        return "\n".join(
+            f"{file.remote_path} on {self.machine} ({size_text(file.size)})" for file in self.files
+        )
+
+    def html(self) -> str:
+        """The same."""
+        return "".join(
+            f"<div><code>{escape(file.remote_path)}</code> "
+            f'<span style="{_MUTED}">on {escape(self.machine)} · {size_text(file.size)}</span></div>'
+            for file in self.files
+        )
+
+
+class Destroyed(Shown):
+    """Machines that are gone."""
+
+    def __init__(self, machines: Sequence[str]) -> None:
+        self.machines = list(machines)
+
+    def text(self) -> str:
+        """Their names."""
+        return f"Destroyed: {', '.join(self.machines)}"
+
+
+def open_page(server_url: str, link: PortLink, path: str) -> str:
+    """The address that leads to the port behind Jupyter's login; no secret, so it may be saved in a notebook."""
+    return f"{server_url}rmx/open/{quote(link.machine)}/{link.port}/{quote(path.lstrip('/'), safe='/?&=#%+:,;~@!$*()')}"
+
+
+class OpenPort(Shown):
+    """A port as a link; in JupyterLab the output opens its tab once (see labextension/src/model/openOutput.ts)."""
+
+    def __init__(self, link: PortLink, path: str, server_url: str) -> None:
+        self.machine = link.machine
+        self.port = link.port
+        self.url = open_page(server_url, link, path)
+        self.shown = link.shown
+        self._payload = {
+            "version": 1,
+            "machine": link.machine,
+            "machine_id": link.machine_id,
+            "port": link.port,
+            "path": path,
+            "shown": link.shown,
+            "open_id": link.open_id,
+        }
+
+    def text(self) -> str:
+        """What it shows and where."""
+        return f"{self.shown} of {self.machine}: {self.url}"
+
+    def html(self) -> str:
+        """A link."""
+        return (
+            f'<a href="{escape(self.url)}" target="_blank" rel="noopener" style="{_LINK}">{escape(self.shown)}</a> '
+            f'<span style="{_MUTED}">on {escape(self.machine)}</span>'
+        )
+
+    def _repr_mimebundle_(self, **_choice: Any) -> dict[str, Any]:
+        return {**super()._repr_mimebundle_(), OPEN_MIME: self._payload}

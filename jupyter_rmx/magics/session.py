@@ -1,0 +1,126 @@
+"""The face's state in this process: the server it uses, the client, idempotency keys, the names it has seen."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from jupyter_rmx.errors import RmxError
+from jupyter_rmx.magics.keys import Keys
+from jupyter_rmx.magics.runner import Runner, current_runner
+from jupyter_rmx.models import VM
+
+if TYPE_CHECKING:
+    from jupyter_rmx.background import ServerUse
+    from jupyter_rmx.client import HttpRemoteMachines
+
+NAMES_KEEP_S = 5.0
+COMPLETION_S = 0.3
+"""Longest wait for names while a user presses Tab."""
+
+
+class Session:
+    """What `%vm` remembers between two calls."""
+
+    def __init__(self) -> None:
+        self.keys = Keys()
+        self._use: ServerUse | None = None
+        self._client: HttpRemoteMachines | None = None
+        self._stop_beats: Callable[[], None] = lambda: None
+        self._names: tuple[float, list[VM]] | None = None
+        self._pid = os.getpid()
+
+    @property
+    def runner(self) -> Runner:
+        """Where requests run."""
+        return current_runner()
+
+    def service(self) -> HttpRemoteMachines:
+        """The client of the server that lives now; a background one is started if there is none.
+
+        Raises TransportError `ssh_no_server`.
+        """
+        from jupyter_rmx.background import use_server
+        from jupyter_rmx.connection import find_connection
+
+        found = find_connection()
+        if self._client is None or self._use is None or found != self._use.connection or self._is_forked():
+            self.close()
+            self._adopt(use_server(_say))
+        assert self._client is not None
+        return self._client
+
+    def service_if_there(self) -> HttpRemoteMachines | None:
+        """The client that is in use, for what must not start anything."""
+        return self._client
+
+    def _is_forked(self) -> bool:
+        return self._pid != os.getpid()
+
+    def _adopt(self, use: ServerUse) -> None:
+        from jupyter_rmx.background import BEAT_S
+        from jupyter_rmx.client import HttpRemoteMachines
+
+        self._pid = os.getpid()
+        self._use = use
+        client = self._client = HttpRemoteMachines(use.connection)
+        if use.needs_beats:
+            self._stop_beats = self.runner.every(BEAT_S, client.healthz)
+            atexit.register(self.close)
+
+    def close(self) -> None:
+        """Let go of the server; a background one ends with its last user. Repeatable."""
+        self._stop_beats()
+        self._stop_beats = lambda: None
+        client, self._client = self._client, None
+        use, self._use = self._use, None
+        if client is not None and not self._is_forked():
+            self.runner.submit(client.aclose())
+        if use is not None and not self._is_forked():
+            use.release()
+        atexit.unregister(self.close)
+
+    def saw(self, machines: list[VM]) -> None:
+        """Remember the machines for the completion."""
+        self._names = (time.monotonic(), machines)
+
+    def machines_for_completion(self) -> list[VM]:
+        """The machines, at most some seconds old; asked for only where a server is in use, and not for long."""
+        if self._names is None or time.monotonic() - self._names[0] > NAMES_KEEP_S:
+            client = self.service_if_there()
+            if client is not None:
+                future = self.runner.submit(client.list())
+                try:
+                    self.saw(future.result(COMPLETION_S))
+                except (RmxError, TimeoutError, OSError, _FUTURE_TIMEOUT):
+                    future.cancel()  # old names, or none, are better than a Tab key that hangs
+        return self._names[1] if self._names else []
+
+
+def _future_timeout() -> type[Exception]:
+    import concurrent.futures
+
+    return concurrent.futures.TimeoutError  # its own class before Python 3.11
+
+
+_FUTURE_TIMEOUT = _future_timeout()
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+_session: Session | None = None
+
+
+def current_session() -> Session:
+    """The one session of this process."""
+    global _session  # noqa: PLW0603 - a process has one server in use, also if the extension is loaded twice
+    if _session is None:
+        _session = Session()
+    return _session

@@ -1,0 +1,125 @@
+"""The one table of verbs: it feeds `%vm`, the CLI and the reference page. Data only.
+
+`%vm create demo` and `jupyter rmx create demo` are parsed by the same rows (`command_line.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Face = Literal["magic", "cell", "cli"]
+Kind = Literal["text", "list", "many", "flag"]
+"""`text`: one value; `many`: one or more positionals; `list`: an option that may be repeated; `flag`: on or off."""
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument. A `name` with dashes is an option, else a positional; `required` is about positionals."""
+
+    name: str
+    help: str
+    kind: Kind = "text"
+    metavar: str = ""
+    required: bool = True
+    short: str = ""
+
+    @property
+    def is_option(self) -> bool:
+        """Written with dashes."""
+        return self.name.startswith("--")
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One verb. `tail` says what stands after `--`, untouched by our parser; empty if nothing may."""
+
+    name: str
+    help: str
+    arguments: tuple[Argument, ...] = ()
+    faces: frozenset[Face] = frozenset({"magic", "cli"})
+    tail: str = ""
+    example: str = ""
+
+
+MACHINE = Argument("machine", "The machine's name.", metavar="NAME")
+CWD = Argument("--cwd", "The folder there in which to run; relative to the home directory.", metavar="DIR")
+ENV = Argument("--env", "Set an environment variable there; may be repeated.", kind="list", metavar="K=V")
+DEBUG = Argument("--debug", "Show the whole traceback of an error.", kind="flag")
+JSON = Argument("--json", "Answer with one JSON document.", kind="flag")
+
+VERBS: tuple[Verb, ...] = (
+    Verb(
+        "create",
+        "Make a machine, or return the one that is there already.",
+        (
+            Argument("name", "Its name; without one, a name is chosen.", metavar="NAME", required=False),
+            Argument("--provider", "Who makes it; `local` is the embedded one.", metavar="P"),
+            Argument("--image", "What it starts from; what this means is the provider's.", metavar="I"),
+        ),
+        example="create demo",
+    ),
+    Verb("ls", "List your machines.", example="ls"),
+    Verb(
+        "exec",
+        "Run a command there. Its output streams; an exit code other than 0 is an error.",
+        (MACHINE, CWD, ENV),
+        tail="CMD…",
+        example="exec demo -- uname -a",
+    ),
+    Verb(
+        "upload",
+        "Copy files there.",
+        (
+            MACHINE,
+            Argument("files", "The files here.", kind="many", metavar="FILE"),
+            Argument("--to", "The folder there; without it, the home directory.", metavar="DIR"),
+        ),
+        example="upload demo data.csv --to data",
+    ),
+    Verb(
+        "open",
+        "Show a port of the machine, as in a browser that runs there.",
+        (
+            MACHINE,
+            Argument("target", "The port, with a path if you like: 8000/docs", metavar="PORT[/PATH]"),
+        ),
+        example="open demo 8000",
+    ),
+    Verb(
+        "destroy",
+        "End machines and remove everything of them.",
+        (Argument("machines", "Their names.", kind="many", metavar="NAME"),),
+        example="destroy demo",
+    ),
+    Verb(
+        "serve",
+        "Serve your machines where there is no Jupyter server; Ctrl-C ends it.",
+        faces=frozenset({"cli"}),
+        example="serve",
+    ),
+)
+
+CELL = Verb(
+    "",
+    "Run the cell's body on a machine: in its shell, or with --python.",
+    (
+        MACHINE,
+        Argument("--python", "The body is Python; it is run by the machine's python3.", kind="flag"),
+        CWD,
+        ENV,
+        Argument("--no-raise-error", "Let the notebook go on after an exit code other than 0.", kind="flag"),
+    ),
+    faces=frozenset({"cell"}),
+    example="demo --python",
+)
+
+
+def verbs_of(face: Face) -> tuple[Verb, ...]:
+    """The verbs that a face has."""
+    return tuple(verb for verb in VERBS if face in verb.faces)
+
+
+def common_of(face: Face) -> Argument:
+    """The option that every verb of a face has."""
+    return JSON if face == "cli" else DEBUG
