@@ -141,9 +141,10 @@ def run_out_page(front: Front, port: int, machine: str) -> Answer:
     )
 
 
-def unreachable_page(front: Front, machine: str, message: str, hint: str) -> Answer:
-    """The way to the machine is broken."""
-    return _page(502, f"{machine} cannot be reached", [escape(message), escape(hint)], front)
+def unreachable_page(front: Front, machine: str, message: str, hint: str, *, retry: bool) -> Answer:
+    """The way to the machine is broken. With `retry` the page goes on trying, and opens the app once it can."""
+    waits = f"Trying to reach {machine} again" if retry else ""
+    return _page(502, f"{machine} cannot be reached", [escape(message), escape(hint)], front, waits=waits)
 
 
 def broken_page(front: Front, port: int, machine: str) -> Answer:

@@ -112,9 +112,10 @@ def _not_connected(error: RmxError, head: Head, forward: Forward) -> Answer:
                 503, "loopback_not_listening", f"Nothing listens on port {port} of {name}."
             )
         return pages.json_answer(502, error.code, error.message, hint=error.hint)
+    may_repeat = head.method in {b"GET", b"HEAD"}
     if not refused:
-        return pages.unreachable_page(forward.front, name, error.message, error.hint)
-    if head.method in {b"GET", b"HEAD"}:
+        return pages.unreachable_page(forward.front, name, error.message, error.hint, retry=may_repeat)
+    if may_repeat:
         return pages.waiting_page(forward.front, port, name)
     return pages.unsent_page(forward.front, port, name)
 
