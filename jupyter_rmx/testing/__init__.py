@@ -1,1 +1,4 @@
-"""Public fakes and helpers for tests of code that builds on jupyter_rmx."""
+"""For tests of jupyter_rmx and of what others build on it; imported by nothing of the package itself.
+
+provider_contract   the laws of VMProvider as a test class to inherit from
+"""

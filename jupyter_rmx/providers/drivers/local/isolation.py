@@ -25,8 +25,11 @@ INFO_FD = 3
 
 GUEST = Path(__file__).parent / "guest" / "launch.py"
 _SYSTEM = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "etc", "opt", "nix", "gnu")
+_KEPT = ("TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH")
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_PLAIN_NOTICE = "This computer offers no isolation: machines share its network, so their ports are its ports."
+_PLAIN_NOTICE = (
+    "This machine is not isolated: its ports are ports of this computer itself, and it sees your files."
+)
 
 
 class Plan(NamedTuple):
@@ -168,9 +171,12 @@ def environment(marker: str, plan: Plan, python: PythonHome) -> dict[str, str]:
         "LANG": "C.UTF-8",
         name: value,
     }
-    if "TZ" in os.environ:
-        env["TZ"] = os.environ["TZ"]
-    return env
+    return env | kept_environment()
+
+
+def kept_environment() -> dict[str, str]:
+    """What of Jupyter's own environment a machine and its keeper need: the time zone, and where libraries are."""
+    return {name: os.environ[name] for name in _KEPT if name in os.environ}
 
 
 def _user_name() -> str:

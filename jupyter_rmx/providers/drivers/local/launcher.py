@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jupyter_rmx.errors import ProviderError
+from jupyter_rmx.providers.drivers.local.isolation import kept_environment
+from jupyter_rmx.providers.drivers.local.layout import KEEPER_MARKER
 
 KEEPER = Path(__file__).with_name("keeper.py")
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
@@ -55,6 +57,7 @@ def launch(config: dict[str, Any], lock_fd: int, cancel: Cancel) -> Failure | No
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         cwd="/",
+        env={**kept_environment(), KEEPER_MARKER: config["id"]},
         pass_fds=[lock_fd],
         start_new_session=True,
         bufsize=0,

@@ -18,6 +18,9 @@ from typing import Any, NamedTuple
 MARKER = "JUPYTER_RMX_VM"
 """Environment variable with the machine's id, in every process of a machine."""
 
+KEEPER_MARKER = "JUPYTER_RMX_KEEPER"
+"""The same in the environment of its keeper, which is not one of its processes."""
+
 SOCKET_NAME = "ssh"
 """Bound relative to its folder, so this is what a client sees as its peer's name: asyncssh needs two characters of it."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import asyncssh
-from asyncssh.channel import SSHChannel
 from asyncssh.stream import SSHServerStreamSession
 
 from jupyter_rmx.providers.drivers.local.guest.session import Session
@@ -13,7 +12,7 @@ from jupyter_rmx.providers.drivers.local.guest.session import Session
 _SFTP_VERSION = 3  # what OpenSSH speaks
 
 
-def _sftp_server(chan: SSHChannel[bytes]) -> asyncssh.SFTPServer:
+def _sftp_server(chan: Any) -> asyncssh.SFTPServer:
     return asyncssh.SFTPServer(chan)
 
 
