@@ -59,7 +59,7 @@ class Parts:
 class MachineManager:
     """Implements `service.RemoteMachines`, and the alias directory of the proxy.
 
-    `on_destroyed` is called with the id of a machine that was destroyed, so that open streams can be ended.
+    `on_destroyed` is awaited with the id of a machine that is being destroyed, so that its open streams are ended.
     """
 
     def __init__(self, parts: Parts, *, origin: str) -> None:
@@ -68,7 +68,7 @@ class MachineManager:
         self._starting: asyncio.Task[None] | None = None
         self._heart: asyncio.Task[None] | None = None
         self._labels: dict[str, tuple[float, VM]] = {}
-        self.on_destroyed: Callable[[str], None] = lambda _machine_id: None
+        self.on_destroyed: Callable[[str], Awaitable[None]] = _ignore
 
     # -- life of the service ------------------------------------------------------------------------------------
 
@@ -158,7 +158,7 @@ class MachineManager:
         vm = await self._parts.control.get(machine)
         self._parts.tickets.revoke_machine(vm.id)
         self._labels.clear()
-        self.on_destroyed(vm.id)
+        await self.on_destroyed(vm.id)
         await self._parts.pool.drop(vm.id)
         await self._parts.control.destroy(vm.id)
         # A command that was started meanwhile may have connected again.
@@ -262,6 +262,10 @@ class MachineManager:
     async def dial(self, vm: VM, port: int) -> ByteStream:
         """A stream to the machine's own loopback port."""
         return await (await self._transport(vm)).dial(TcpTarget(check_port(port)))
+
+
+async def _ignore(_machine_id: str) -> None:
+    """Nobody wants to know."""
 
 
 _KEPT: set[asyncio.Task[None]] = set()

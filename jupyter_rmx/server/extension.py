@@ -27,7 +27,7 @@ from jupyter_rmx.settings import Settings, settings_from_environment
 if TYPE_CHECKING:
     from jupyter_rmx.loopback.gate import AliasTarget
     from jupyter_rmx.manager import MachineManager
-    from jupyter_rmx.server.alias import AliasHosts
+    from jupyter_rmx.server.alias import AliasRoute
 
 WARM_UP_AFTER_S = 0.5
 
@@ -77,7 +77,7 @@ class RmxExtension(ExtensionApp):
         """Offer the service to our handlers; it is built when it is first asked for."""
         self._key = secrets.token_urlsafe(32)
         self._manager: MachineManager | None = None
-        self._alias: AliasHosts | None = None
+        self._alias: AliasRoute | None = None
         self._warming: asyncio.Task[None] | None = None
         self._connection_file: Path | None = None
         self._tickets = Tickets(SystemClock())
@@ -101,7 +101,6 @@ class RmxExtension(ExtensionApp):
             alias_domain=self.alias_domain,
             directory=LazyDirectory(self.manager),
             tickets=self._tickets,
-            local_hostnames=self.serverapp.local_hostnames,
             on_activity=self._touch,
         )
 
