@@ -18,7 +18,7 @@ def _refused(rejections: Sequence[Rejection]) -> TransferError:
     first = rejections[0]
     more = len(rejections) - 1
     also = f" ({more} more cannot be sent either.)" if more else ""
-    return TransferError(f"{first.reason}{also}", hint=f"{first.hint} Nothing was sent.", code=first.code)
+    return TransferError(f"{first.reason}{also} Nothing was sent.", hint=first.hint, code=first.code)
 
 
 def _facts(path: Path) -> tuple[int | None, float | None]:

@@ -180,8 +180,12 @@ class Destroyed(Shown):
 
 
 def open_page(server_url: str, link: PortLink, path: str) -> str:
-    """The address that leads to the port behind Jupyter's login; no secret, so it may be saved in a notebook."""
-    return f"{server_url}rmx/open/{quote(link.machine)}/{link.port}/{quote(path.lstrip('/'), safe='/?&=#%+:,;~@!$*()')}"
+    """The address that leads to the port behind Jupyter's login; no secret, so it may be saved in a notebook.
+
+    Jupyter shows itself as `localhost`, so that is where a browser has its login cookie.
+    """
+    front = server_url.replace("//127.0.0.1:", "//localhost:", 1)
+    return f"{front}rmx/open/{quote(link.machine)}/{link.port}/{quote(path.lstrip('/'), safe='/?&=#%+:,;~@!$*()')}"
 
 
 class OpenPort(Shown):
