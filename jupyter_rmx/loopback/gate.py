@@ -22,6 +22,7 @@ from jupyter_rmx.loopback.headers import (
     is_websocket,
     local_path,
     origin_allowed,
+    referred_by_machine,
     values,
 )
 from jupyter_rmx.loopback.pages import Answer
@@ -187,7 +188,10 @@ def _comes_from_this_machine(head: Head, front: Front) -> bool:
     origins = values(head.headers, b"origin")
     if any(not origin_allowed(origin, front) for origin in origins):
         return False
-    if first(head.headers, b"sec-fetch-site") != b"cross-site":
+    site = first(head.headers, b"sec-fetch-site")
+    if site == b"same-site" and (front.is_own_site or origins or referred_by_machine(head.headers, front)):
+        return True
+    if site not in {b"cross-site", b"same-site"}:
         return True
     leads_here = (
         first(head.headers, b"sec-fetch-mode") == b"navigate"

@@ -54,6 +54,11 @@ class Front:
         alias = parse_alias_host(host, alias_domain, layout)
         return None if alias is None else cls(alias, host.partition(":")[2], alias_domain, layout)
 
+    @property
+    def is_own_site(self) -> bool:
+        """True where browsers take the machine for a site of its own, so that `same-site` means the same machine."""
+        return self.layout == "nested" and self.alias_domain == "localhost"
+
     def sibling(self, netloc: str) -> Alias | None:
         """The alias that `netloc` (`host[:port]`) names, if it is one of the same machine on the same front."""
         alias = parse_alias_host(netloc, self.alias_domain, self.layout)
@@ -87,6 +92,12 @@ def origin_allowed(origin: bytes, front: Front) -> bool:
     """True if `Origin` is an alias of the same machine on the same front; `null` is nobody's."""
     match = _URL.fullmatch(origin)
     return match is not None and not match[3] and front.sibling(match[2].decode("latin-1")) is not None
+
+
+def referred_by_machine(headers: Headers, front: Front) -> bool:
+    """True if `Referer` names a page of the same machine."""
+    match = _URL.match(first(headers, b"referer"))
+    return match is not None and front.sibling(match[2].decode("latin-1")) is not None
 
 
 def to_app(headers: Headers, front: Front) -> Headers:
