@@ -24,6 +24,8 @@ def describe(path_text: str) -> FileItem:
     """
     path = expanded(path_text)
     name = path.name or path_text
+    if not path_text:  # pathlib takes it for "."
+        return FileItem(source="", name="", kind="missing")
     try:
         found = path.stat()
     except (OSError, ValueError):  # ValueError: a NUL character

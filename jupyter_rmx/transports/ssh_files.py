@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import asyncssh
 
-from jupyter_rmx.errors import RmxError, TransferError
+from jupyter_rmx.errors import RmxError, TransferError, TransportError
 from jupyter_rmx.models import FileResult
 from jupyter_rmx.transports.ssh import map_ssh_error, map_ssh_errors
 
@@ -127,14 +127,22 @@ class SSHFiles:
         try:
             job = await _examine(sftp, path, size)
             digest = await self._write(sftp, job, chunks, mode, mtime)
-        except (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection) as error:
-            self._client = None  # the next put opens a fresh session, if the link still stands
-            raise map_ssh_error(asyncssh.ConnectionLost(str(error.reason)), self._where) from error
-        except asyncssh.SFTPError as error:
-            raise _map_sftp_error(error, path) from error
         except (asyncssh.Error, OSError) as error:
-            raise map_ssh_error(error, self._where) from error
+            raise self._map(error, path) from error
         return FileResult(remote_path=job.target, size=size, sha256=digest)
+
+    def _map(self, error: Exception, path: str) -> RmxError:
+        try:
+            _ = self._link.connection
+        except TransportError as lost:
+            return lost
+        if isinstance(error, asyncssh.SFTPError) and not isinstance(
+            error, (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection)
+        ):
+            return _map_sftp_error(error, path)
+        # The SFTP session ended while the link stands: the next put opens a fresh one.
+        self._client = None
+        return map_ssh_error(asyncssh.ConnectionLost(str(error)), self._where)
 
     async def _write(
         self,
@@ -319,11 +327,14 @@ async def _remove(sftp: asyncssh.SFTPClient, path: str) -> None:
             pass  # never made, renamed already, or out of reach
 
     task = asyncio.create_task(remove())
+    cancelled = False
     while not task.done():
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:
-            continue  # the caller raises its own cancellation again once the file is gone
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
 
 
 async def _is_full(sftp: asyncssh.SFTPClient, job: _Job, error: asyncssh.SFTPError) -> bool:

@@ -7,7 +7,7 @@ import socket
 import asyncssh
 import pytest
 
-from jupyter_rmx.errors import TransportError, UsageError
+from jupyter_rmx.errors import TransportError
 from jupyter_rmx.models import ExecSpec, Output, TcpTarget
 from jupyter_rmx.transports import ssh, unix_socket
 
@@ -209,9 +209,3 @@ async def test_a_server_of_another_trade(sshd, open_transport):
 
 async def test_the_fast_cipher_comes_first(transport):
     assert transport.connection.get_extra_info("send_cipher") == "aes128-gcm@openssh.com"
-
-
-async def test_a_usage_error_leaves_the_link_alone(transport, shell):
-    with pytest.raises(UsageError):
-        await transport.run(ExecSpec("", env={}))
-    assert (await shell(transport, "echo ok")).stdout == b"ok\n"

@@ -37,12 +37,19 @@ async def test_size_kind_and_resize(transport):
     await pty.aclose()
 
 
-async def test_an_interactive_shell_and_its_interrupt_key(transport):
+async def test_an_interactive_shell(transport):
     pty = await transport.pty(PtySpec())
-    await pty.write(b"stty -echo; PS1=; echo rea''dy; sleep 1000\n")
+    await pty.write(b"stty -echo; echo rea''dy; exit 7\n")
+    await _until(pty, b"ready\r\n")
+    assert await asyncio.wait_for(pty.wait(), 60) == Exit(code=7)
+
+
+async def test_the_interrupt_key(transport):
+    command = "trap 'echo caught; exit 7' INT; echo ready; while :; do sleep 0.05; done"
+    pty = await transport.pty(PtySpec(command=command))
     await _until(pty, b"ready\r\n")
     await pty.write(b"\x03")
-    await pty.write(b"exit 7\n")
+    await _until(pty, b"caught\r\n")
     assert await asyncio.wait_for(pty.wait(), 60) == Exit(code=7)
 
 
