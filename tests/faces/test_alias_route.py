@@ -246,7 +246,7 @@ async def test_destroying_a_machine_ends_its_sockets(lab, app_port):
         assert await ws.recv() == "still"
         await lab.route.close_machine("vm_demo")
         with pytest.raises(websockets.ConnectionClosed):
-            await ws.recv()
+            await asyncio.wait_for(ws.recv(), FAIL_SAFE_S)
 
 
 # Hosts
