@@ -9,6 +9,7 @@ killed user is no user. Should the last one be killed, the server ends itself af
 from __future__ import annotations
 
 import os
+import secrets
 import subprocess
 import sys
 import time
@@ -101,6 +102,8 @@ def _start(folder: Path) -> ServerUse:
     with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "jupyter_rmx.cli", "serve", *_serve_options()],
+            # A token that Jupyter did not make itself is one that it does not write to its log.
+            env={**os.environ, "JUPYTER_TOKEN": secrets.token_hex(24)},
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
