@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from jupyter_rmx.server.alias import AliasRoute
 
 WARM_UP_AFTER_S = 0.5
+SERVE_OPTIONS = ("--ServerApp.ip=127.0.0.1", "--ServerApp.port=0", "--ServerApp.allow_root=True")
 
 
 class LazyDirectory:
@@ -170,4 +171,5 @@ class RmxExtension(ExtensionApp):
 
 def serve(argv: list[str] | None = None) -> None:
     """`jupyter rmx serve`: this extension as a server of its own, on loopback, on a free port, with a token."""
-    RmxExtension.launch_instance(argv or [])
+    # Before the user's own words, so that these win. Root is fine here: it is loopback only, behind a token.
+    RmxExtension.launch_instance([*SERVE_OPTIONS, *(argv or [])])

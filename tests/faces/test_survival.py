@@ -1,0 +1,149 @@
+"""Machines outlive the server that made them, and leave nothing behind when they are destroyed.
+
+Real Jupyter servers in processes of their own, over HTTP.
+"""
+
+import asyncio
+import os
+import sqlite3
+from pathlib import Path
+
+import psutil
+import pytest
+
+from jupyter_rmx.client import HttpRemoteMachines
+from jupyter_rmx.errors import RmxError
+from jupyter_rmx.models import ExecSpec, Exit, Output, VMSpec
+from jupyter_rmx.testing.server import JupyterServer
+
+MANY, AT_ONCE = 50, 8
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = tmp_path / "jupyter"
+    made.mkdir()
+    return made
+
+
+async def run(machines, name, command):
+    """Standard output and exit of a command."""
+    session = await machines.exec(name, ExecSpec(command))
+    try:
+        events = [event async for event in session]
+    finally:
+        await session.aclose()
+    output = b"".join(
+        event.data for event in events if isinstance(event, Output) and event.stream == "stdout"
+    )
+    assert isinstance(events[-1], Exit)
+    return output.decode(), events[-1]
+
+
+async def test_a_machine_outlives_a_killed_server_and_is_adopted(folder):
+    with JupyterServer(folder) as first:
+        machines = HttpRemoteMachines(first.connection())
+        vm = await machines.create(VMSpec("demo"), key="k")
+        started = "echo kept > note; nohup sleep 1000 >/dev/null 2>&1 & echo $!"
+        pid = (await run(machines, "demo", started))[0].strip()
+        await machines.aclose()
+        first.kill()
+    with JupyterServer(folder) as second:
+        machines = HttpRemoteMachines(second.connection())
+        assert await machines.list() == [vm]
+        assert await run(machines, "demo", f"cat note; kill -0 {pid} && echo alive") == (
+            "kept\nalive\n",
+            Exit(0),
+        )
+        assert (await machines.create(VMSpec("demo"), key="k")).id == vm.id
+        await machines.destroy("demo")
+        assert await machines.list() == []
+        await machines.aclose()
+
+
+async def test_a_machine_is_found_again_when_the_list_is_lost(folder):
+    with JupyterServer(folder) as first:
+        machines = HttpRemoteMachines(first.connection())
+        vm = await machines.create(VMSpec("demo"), key="k")
+        await machines.aclose()
+        first.kill()
+    for file in (folder / "data").glob("store.sqlite3*"):
+        file.unlink()
+    with JupyterServer(folder) as second:
+        machines = HttpRemoteMachines(second.connection())
+        (found,) = await machines.list()
+        assert (found.id, found.name, found.status) == (vm.id, "demo", "running")
+        await machines.destroy("demo")
+        await machines.aclose()
+
+
+async def test_two_servers_share_the_machines_of_their_user(folder):
+    with JupyterServer(folder) as first, JupyterServer(folder) as second:
+        one, two = HttpRemoteMachines(first.connection()), HttpRemoteMachines(second.connection())
+        made = await asyncio.gather(
+            *(machines.create(VMSpec("demo"), key="k") for machines in (one, two) for _ in range(3)),
+            return_exceptions=True,
+        )
+        assert all(getattr(vm, "retryable", True) for vm in made), made
+        (vm,) = await two.list()
+        assert {found.id for found in made if not isinstance(found, RmxError)} == {vm.id}
+        assert (await run(one, "demo", "hostname"))[0] == (await run(two, "demo", "hostname"))[0] == "demo\n"
+        await two.destroy("demo")
+        assert await one.list() == []
+        await one.aclose()
+        await two.aclose()
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Command lines of all processes that carry this test's folder in their environment or command line."""
+    marker, found = str(folder), []
+    for process in psutil.process_iter():
+        try:
+            words = " ".join(process.cmdline())
+            if marker in words or marker in "\0".join(process.environ().values()):
+                found.append(words)
+        except psutil.Error:
+            continue
+    return found
+
+
+def open_sockets(pid: int) -> int:
+    """How many Unix sockets a process holds."""
+    links = [os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir() if entry.is_symlink()]
+    return sum(link.startswith("socket:") for link in links)
+
+
+async def test_fifty_machines_eight_at_a_time_leave_nothing(folder):
+    with JupyterServer(folder) as server:
+        machines = HttpRemoteMachines(server.connection())
+        assert await machines.list() == []
+        before = processes_of(folder)
+        gate = asyncio.Semaphore(AT_ONCE)
+
+        async def live(number: int) -> str:
+            async with gate:
+                vm = await machines.create(VMSpec(f"m-{number}"), key=f"k-{number}")
+                await run(machines, vm.name, "setsid sleep 1000 >/dev/null 2>&1 & echo x > file; mkfifo pipe")
+                assert (folder / "data" / "local").is_dir()
+                await machines.destroy(vm.name)
+                return vm.id
+
+        ids = await asyncio.gather(*(live(number) for number in range(MANY)))
+        assert len(set(ids)) == MANY
+        assert await machines.list() == []
+        await machines.aclose()
+        assert processes_of(folder) == before
+        # What is left of the sockets: the listener, kept HTTP connections, the loop's own pairs; none per machine.
+        assert open_sockets(server.pid) < MANY
+        with sqlite3.connect(folder / "data" / "store.sqlite3") as connection:
+            assert connection.execute("SELECT count(*) FROM vms").fetchone() == (0,)
+    left = [
+        path
+        for path in (folder / "data" / "local").rglob("*")
+        if path.name != "heartbeat" and not path.is_dir()
+    ]
+    assert left == []
+    assert not [
+        path for path in (folder / "data" / "local").rglob("*") if any(vm_id in path.name for vm_id in ids)
+    ]
+    assert processes_of(folder) == []
