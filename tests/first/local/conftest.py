@@ -147,11 +147,11 @@ def house_folder():
 
 
 @pytest.fixture
-async def house(house_folder, jp_asyncio_loop):
+def house(house_folder, jp_asyncio_loop):
     """A place for machines; its end proves that no process and no file of them is left."""
     house = House(house_folder)
     yield house
-    await house.clear()
+    jp_asyncio_loop.run_until_complete(house.clear())
 
 
 @pytest.fixture(params=["bubblewrap", "unshare", "plain"])

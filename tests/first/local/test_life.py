@@ -1,0 +1,223 @@
+"""Machines outlive who made them, freeze wholly, and end when nobody is left."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from jupyter_rmx.errors import ProviderError
+from jupyter_rmx.providers.drivers.local import layout, processes
+from jupyter_rmx.providers.drivers.local.layout import MachineDir, vm_id_of
+from jupyter_rmx.providers.drivers.local.machines import _machine_of
+
+_CREATOR = """
+import asyncio, sys
+from pathlib import Path
+from jupyter_rmx.settings import Settings
+from jupyter_rmx.providers.base import ProviderSpec
+from jupyter_rmx.providers.drivers.local import LocalProvider
+
+async def main():
+    provider = LocalProvider(Settings(owner="tester", data_dir=Path(sys.argv[1])))
+    await provider.create(ProviderSpec("demo", "tester"), key=sys.argv[2])
+    print("created", flush=True)
+    await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+
+def _record(house, vm):
+    where = MachineDir(house.root, vm.provider_vm_id)
+    return where, where.read()
+
+
+def _members(house, vm):
+    return processes.members(_machine_of(*_record(house, vm)))
+
+
+def _creator(house):
+    return subprocess.Popen(
+        [sys.executable, "-c", _CREATOR, str(house.folder), house.new_key()], stdout=subprocess.PIPE
+    )
+
+
+async def test_it_survives_sigkill_of_its_creator_and_is_adopted(house, method):
+    creator = _creator(house)
+    assert await asyncio.to_thread(creator.stdout.readline) == b"created\n"
+    creator.kill()
+    creator.wait()
+    (vm,) = await house.provider.list_owned("tester")
+    assert (vm.key, vm.status) == (house.keys[0], "running")
+    assert await house.sh(vm, "echo adopted") == "adopted"
+    again = await house.provider.create(house.spec(), key=house.keys[0])
+    assert again == vm
+
+
+async def test_sigkill_of_the_creator_in_the_middle_loses_nothing(house, gated_bwrap, eventually):
+    called, go = gated_bwrap
+    creator = _creator(house)
+    await eventually(called.exists, "the keeper launches")
+    creator.kill()
+    creator.wait()
+    second = asyncio.ensure_future(house.provider.create(house.spec(), key=house.keys[0]))
+    await asyncio.sleep(0)
+    go.touch()
+    vm = await second
+    assert vm.status == "running"
+    assert await house.sh(vm, "echo works") == "works"
+    assert len({p for p in house.processes().values() if b"keeper.py" in p}) == 1
+
+
+async def test_a_cancelled_create_leaves_nothing(house, gated_bwrap, eventually):
+    called, go = gated_bwrap
+    task = asyncio.ensure_future(house.create())
+    await eventually(called.exists, "the keeper launches")
+    task.cancel()
+    await asyncio.sleep(0.05)
+    task.cancel()
+    go.touch()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert house.left() == []
+    await eventually(lambda: not house.processes(), "all processes of it are gone")
+
+
+async def test_kill_9_of_the_outer_bwrap_fools_nobody(house):
+    vm = await house.create()
+    _, record = _record(house, vm)
+    outer = processes.look(record.init_pid).parent
+    assert b"bwrap" in house.processes()[outer]
+    os.kill(outer, signal.SIGKILL)
+    assert await house.provider.status(vm.provider_vm_id) == "running"
+    assert await house.sh(vm, "echo alive") == "alive"
+    await house.provider.destroy(vm.provider_vm_id)
+    assert house.processes() == {}
+
+
+async def test_a_dead_machine_is_gone_and_starts_again_with_its_home(house, method, eventually):
+    vm = await house.create()
+    await house.sh(vm, "echo kept > file")
+    _, record = _record(house, vm)
+    os.kill(record.init_pid, signal.SIGKILL)
+
+    async def gone():
+        return await house.provider.status(vm.provider_vm_id) == "gone"
+
+    await eventually(gone, "status says gone")
+    await eventually(lambda: not house.processes(), "its keeper ends what is left, and itself")
+    with pytest.raises(ProviderError, match="is gone"):
+        await house.provider.attach_endpoint(vm.provider_vm_id)
+    assert [one.status for one in await house.provider.list_owned("tester")] == ["gone"]
+    again = await house.provider.create(house.spec(), key=vm.key)
+    assert await house.sh(again, "cat file") == "kept"
+
+
+async def test_it_can_be_destroyed_without_its_keeper(house, method):
+    vm = await house.create()
+    _, record = _record(house, vm)
+    os.kill(record.keeper_pid, signal.SIGKILL)
+    assert await house.provider.status(vm.provider_vm_id) == "running"
+    await house.provider.destroy(vm.provider_vm_id)
+    assert house.left() == []
+
+
+@pytest.mark.parametrize("change", [{"init_pid": os.getpid()}, {"init_started": "0"}, {"namespace": 1}])
+async def test_another_process_under_its_pid_is_never_taken_for_it(house, change):
+    vm = await house.create()
+    where, record = _record(house, vm)
+    layout.write_record(where, record._replace(**change))
+    assert await house.provider.status(vm.provider_vm_id) == "gone"
+    with pytest.raises(ProviderError):
+        await house.provider.pause(vm.provider_vm_id)
+    layout.write_record(where, record)
+    assert await house.provider.status(vm.provider_vm_id) == "running"
+
+
+@pytest.mark.parametrize("paused", [False, True])
+async def test_a_machine_that_nobody_asks_for_ends_itself(house, method, eventually, paused):
+    house.orphan_after_s, house.options = 0.3, {"check_every_s": 0.05}
+    house.provider = house.new_provider()
+    vm = await house.create()
+    if paused:
+        await house.provider.pause(vm.provider_vm_id)
+
+    async def gone():
+        return await house.provider.status(vm.provider_vm_id) == "gone"
+
+    await eventually(gone, "it ended itself")
+    await eventually(lambda: not house.processes(), "with all of it")
+
+
+async def test_a_heartbeat_keeps_it_and_an_old_file_time_alone_does_not_end_it(house, eventually):
+    house.orphan_after_s, house.options = 1.0, {"check_every_s": 0.02}
+    house.provider = house.new_provider()
+    vm = await house.create()
+    # As after a night in which the laptop slept: the file is old, but time did not run for the keeper.
+    os.utime(house.root / "heartbeat", (1, 1))
+    end = time.monotonic() + 2.5
+    while time.monotonic() < end:
+        await asyncio.sleep(0.05)
+        await house.provider.heartbeat()
+    assert await house.provider.status(vm.provider_vm_id) == "running"
+
+    async def gone():
+        return await house.provider.status(vm.provider_vm_id) == "gone"
+
+    await eventually(gone, "without heartbeats it ends")
+
+
+async def test_pause_freezes_a_fork_storm(house, method):
+    """Every process forks and dies at once: what one pass sees, the next one does not."""
+    vm = await house.create()
+    storm = "storm() { while :; do (echo x >> storm; :) & wait $!; done; }; storm & storm & storm & storm"
+    await house.sh(
+        vm, f"setsid sh -c '{storm}' </dev/null >/dev/null 2>&1 & while ! [ -s storm ]; do sleep 0.02; done"
+    )
+    await house.provider.pause(vm.provider_vm_id)
+    frozen = _members(house, vm)
+    size = (house.root / vm.provider_vm_id / "home" / "storm").stat().st_size
+    assert len(frozen) > 4
+    assert {proc.state for proc in frozen} <= {"T", "D"}
+    await asyncio.sleep(0.3)
+    assert [proc.pid for proc in _members(house, vm)] == [proc.pid for proc in frozen]
+    assert (house.root / vm.provider_vm_id / "home" / "storm").stat().st_size == size
+    await house.provider.resume(vm.provider_vm_id)
+    count = "wc -c < storm"
+    assert int(await house.sh(vm, f"while [ $({count}) -le {size} ]; do sleep 0.02; done; {count}")) > size
+
+
+async def test_pause_reaches_a_namespace_inside_the_machine(house):
+    vm = await house.create()
+    inner = (
+        "unshare --user --map-root-user --pid --fork sh -c 'while :; do echo x >> ticks; sleep 0.01; done'"
+    )
+    await house.sh(
+        vm, f"setsid {inner} </dev/null >/dev/null 2>&1 & while ! [ -s ticks ]; do sleep 0.02; done"
+    )
+    ticks = house.root / vm.provider_vm_id / "home" / "ticks"
+    await house.provider.pause(vm.provider_vm_id)
+    size = ticks.stat().st_size
+    await asyncio.sleep(0.3)
+    assert ticks.stat().st_size == size
+    await house.provider.destroy(vm.provider_vm_id)
+    assert house.processes() == {}
+
+
+async def test_a_daemon_without_the_marker_is_ended_too(house, method):
+    vm = await house.create()
+    await house.sh(vm, "env -i setsid sh -c 'echo $$ > pid; while :; do sleep 0.05; done' </dev/null >/dev/null 2>&1 &"
+        " while ! [ -s pid ]; do sleep 0.02; done")  # fmt: skip
+    before = {proc.pid for proc in _members(house, vm)}
+    await house.provider.destroy(vm.provider_vm_id)
+    assert [pid for pid in before if processes.look(pid)] == []
+
+
+async def test_its_paths_hold_the_key_of_the_id_only(house):
+    assert vm_id_of("a/../b").startswith("local-") and "/" not in vm_id_of("a/../b")
+    await house.provider.destroy("../../etc")
+    assert await house.provider.status("../../etc") == "gone"
