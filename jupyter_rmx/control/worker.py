@@ -6,6 +6,9 @@ import os
 
 import psutil
 
+SAME_START_S = 5.0
+"""Two start times this close are one: the kernel's boot time, from which they are reckoned, moves with the clock."""
+
 
 def this_worker() -> str:
     """The mark of this process."""
@@ -18,6 +21,6 @@ def worker_is_alive(worker: str | None) -> bool:
         return False
     pid, _, started = worker.partition("-")
     try:
-        return f"{psutil.Process(int(pid)).create_time():.2f}" == started
+        return abs(psutil.Process(int(pid)).create_time() - float(started)) < SAME_START_S
     except (psutil.Error, ValueError):
         return False
