@@ -147,6 +147,11 @@ def unreachable_page(front: Front, machine: str, message: str, hint: str, *, ret
     return _page(502, f"{machine} cannot be reached", [escape(message), escape(hint)], front, waits=waits)
 
 
+def error_page(status: int, message: str, hint: str) -> Answer:
+    """A link of JupyterLab's own side cannot be followed."""
+    return _page(status, "This port cannot be opened", [escape(message), escape(hint)], None)
+
+
 def broken_page(front: Front, port: int, machine: str) -> Answer:
     """Something listens, but what it says is not HTTP."""
     return _page(

@@ -6,6 +6,7 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from jupyter_rmx.errors import RmxError
+from jupyter_rmx.loopback.pages import Answer, error_page
 from jupyter_rmx.models import check_port
 from jupyter_rmx.server.base import RmxAPIHandler, RmxHandler
 
@@ -47,10 +48,14 @@ class OpenHandler(RmxHandler):
                 origin=f"{self.request.protocol}://{self.request.host}",
             )
         except RmxError as error:
-            self.set_status(error.status)
-            self.set_header("Content-Type", "text/plain; charset=utf-8")
-            self.finish(str(error))
+            self._show(error_page(error.status, error.message, error.hint))
             return
         self.set_header("Cache-Control", "no-store")
         self.set_header("Referrer-Policy", "no-referrer")
         self.redirect(link.open_url, status=302)
+
+    def _show(self, page: Answer) -> None:
+        self.set_status(page.status)
+        for name, value in page.headers:
+            self.set_header(name.decode(), value.decode())
+        self.finish(page.body)

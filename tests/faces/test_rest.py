@@ -360,3 +360,39 @@ async def test_the_connection_file_is_private_and_goes_with_the_server(rmx, jp_s
     assert (connection.key, connection.url.endswith(jp_serverapp.base_url)) == (rmx._key, True)
     await rmx.stop_extension()
     assert not path.exists()
+
+
+async def test_the_link_of_a_notebook_leads_to_the_alias_with_a_fresh_ticket(
+    jp_serverapp, http_server_client, jp_base_url, jp_http_port, demo
+):
+    held = await login_cookies(jp_serverapp, http_server_client, jp_base_url)
+    url = f"{jp_base_url}rmx/open/demo/8000/a/b?x=1"
+    stranger = await http_server_client.fetch(url, follow_redirects=False, raise_error=False)
+    assert (stranger.code, "login" in stranger.headers["Location"]) == (302, True)
+    seen = []
+    for _ in range(2):
+        answer = await http_server_client.fetch(
+            url, headers={"Cookie": cookie_header(held)}, follow_redirects=False, raise_error=False
+        )
+        assert (answer.code, answer.headers["Referrer-Policy"]) == (302, "no-referrer")
+        seen.append(answer.headers["Location"])
+    front = f"http://p8000.{demo['label']}.localhost:{jp_http_port}/__rmx__/open?"
+    assert all(
+        location.startswith(front) and location.endswith("&path=%2Fa%2Fb%3Fx%3D1") for location in seen
+    )
+    assert seen[0] != seen[1]
+
+
+@pytest.mark.parametrize(
+    ("where", "status", "words"),
+    [("nobody/8000/", 404, "no machine"), ("demo/0/", 400, "1 to 65535"), ("demo/65536", 400, "1 to 65535")],
+)
+async def test_a_link_that_leads_nowhere_says_so_on_a_page(
+    jp_serverapp, http_server_client, jp_base_url, where, status, words
+):
+    held = await login_cookies(jp_serverapp, http_server_client, jp_base_url)
+    answer = await http_server_client.fetch(
+        f"{jp_base_url}rmx/open/{where}", headers={"Cookie": cookie_header(held)}, raise_error=False
+    )
+    assert (answer.code, words in answer.body.decode()) == (status, True)
+    assert answer.headers["Content-Type"].startswith("text/html")
