@@ -138,5 +138,6 @@ class Writer:
             return
         self._loop.remove_writer(self._fd)
         self._resume()
-        if self._eof:
+        # Resuming may have given us more to write, and the end of it, before it returned.
+        if self._eof and not self._waiting:
             self.close()
