@@ -123,7 +123,7 @@ def _start(folder: Path) -> ServerUse:
 
 
 def _serve_options() -> list[str]:
-    options = [f"--ServerApp.shutdown_no_activity_timeout={IDLE_S}", "--ServerApp.port=0"]
+    options = [f"--ServerApp.shutdown_no_activity_timeout={IDLE_S}"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         options.append("--allow-root")  # who is root here already gains nothing by it
     return options

@@ -72,7 +72,8 @@ def parser_of(verb: Verb, face: Face) -> argparse.ArgumentParser:
     for argument in (*verb.arguments, common_of(face)):
         _add(parser, argument)
     if verb.tail:
-        parser.usage = f"{parser.format_usage().removeprefix('usage: ').strip()} -- {verb.tail}"
+        usage = f"{parser.format_usage().removeprefix('usage: ').strip()} -- {verb.tail}"
+        parser.usage = usage.replace("%", "%%")
     return parser
 
 
@@ -135,6 +136,8 @@ def parse_line(line: str, face: Face) -> Request:
     match = _SEPARATOR.search(line)
     if match is not None:
         line, tail = line[: match.start()], line[match.end() :]
+    elif face == "magic":
+        line = line.rstrip().removesuffix(";")  # IPython's sign for a result that is not to be shown
     try:
         words = shlex.split(line)
     except ValueError as error:

@@ -1,0 +1,111 @@
+"""The table of verbs, and what becomes of what a user typed."""
+
+import pytest
+
+from jupyter_rmx.command_line import overview, parse_argv, parse_env, parse_line, parse_target
+from jupyter_rmx.errors import UsageError
+from jupyter_rmx.verbs import VERBS, verbs_of
+
+
+@pytest.mark.parametrize("face", ["magic", "cli"])
+def test_every_example_is_a_line_that_its_face_takes(face):
+    for verb in verbs_of(face):
+        assert parse_line(verb.example, face).verb == verb.name
+
+
+@pytest.mark.parametrize("face", ["magic", "cli"])
+def test_every_verb_explains_itself(face):
+    for verb in verbs_of(face):
+        text = parse_line(f"{verb.name} -h", face).help_text
+        assert verb.help in text
+        for argument in verb.arguments:
+            assert argument.help in " ".join(text.split())
+        assert f"  {verb.name}" in overview(face).replace("%vm ", " ").replace("jupyter rmx ", " ")
+
+
+def test_the_verbs_of_the_contract():
+    assert [verb.name for verb in verbs_of("magic")] == ["create", "ls", "exec", "upload", "open", "destroy"]
+    assert {verb.name for verb in VERBS} - {verb.name for verb in verbs_of("magic")} == {"serve"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "echo $HOME {x} 'a  b' \"c\"",
+        "a -- b",
+        "printf '%s\\n' \"it's\" | wc -l; exit 3",
+        "  two  spaces ",
+        "--help",
+        "-h",
+        "'an open quote",
+    ],
+)
+def test_what_stands_after_two_dashes_stays_as_typed(text):
+    request = parse_line(f"exec demo --cwd 'a b' --env K=V -- {text}", "magic")
+    assert request.tail == text
+    assert request.values["cwd"] == "a b"
+    assert request.values["env"] == {"K": "V"}
+
+
+def test_a_process_gives_one_word_as_shell_text_and_several_as_a_program():
+    assert parse_argv(["exec", "demo", "--", "a | b"], "cli").tail == "a | b"
+    assert parse_argv(["exec", "demo", "--", "ls", "a b", "$x"], "cli").tail == "ls 'a b' '$x'"
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "says"),
+    [
+        ("frobnicate", "usage_unknown_verb", "frobnicate"),
+        ("creat", "usage_unknown_verb", "create"),
+        ("create a b", "usage_bad_arguments", "b"),
+        ("create --nope", "usage_bad_arguments", "--nope"),
+        ("create --prov local", "usage_bad_arguments", "--prov"),
+        ("ls -- x", "usage_bad_arguments", "--"),
+        ("exec demo", "usage_bad_command", "--"),
+        ("exec demo --", "usage_bad_command", "--"),
+        ("exec -- ls", "usage_bad_arguments", "NAME"),
+        ("upload demo", "usage_bad_arguments", "FILE"),
+        ("destroy", "usage_bad_arguments", "NAME"),
+        ("upload demo 'x", "usage_bad_arguments", "quotation"),
+        ("exec demo --env 3=4 -- ls", "usage_bad_env", "3"),
+        ("serve", "usage_unknown_verb", "serve"),
+    ],
+)
+def test_a_mistake_is_one_error_that_names_it(line, code, says):
+    with pytest.raises(UsageError) as caught:
+        parse_line(line, "magic")
+    assert caught.value.code == code
+    assert says in str(caught.value)
+    assert caught.value.hint
+    assert "\n" not in str(caught.value)
+
+
+def test_the_value_of_a_bad_variable_is_not_repeated():
+    with pytest.raises(UsageError) as caught:
+        parse_env(["1TOKEN=hunter2"])
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_cell_has_its_own_options():
+    request = parse_line("demo --python --no-raise-error --cwd d --env A=1 --env B=x=y", "cell")
+    assert request.values == {
+        "machine": "demo",
+        "python": True,
+        "cwd": "d",
+        "env": {"A": "1", "B": "x=y"},
+        "no_raise_error": True,
+        "debug": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("8000", ("8000", "/")),
+        ("8000/", ("8000", "/")),
+        ("80/a/b?c=d#e", ("80", "/a/b?c=d#e")),
+        ("0", ("0", "/")),
+    ],
+)
+def test_a_port_may_carry_a_path(target, expected):
+    assert parse_target(target) == expected
