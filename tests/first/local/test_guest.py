@@ -84,7 +84,8 @@ async def test_a_child_in_the_background_neither_holds_the_command_nor_dies_of_a
 async def test_losing_the_connection_hangs_up_on_the_command_but_not_on_nohup(house, vm, eventually):
     first = await house.ssh(vm)
     script = (
-        "nohup sh -c 'while ! [ -e go ]; do sleep 0.02; done; echo x > survived' >/dev/null 2>&1 & "
+        "nohup sh -c ': > armed; while ! [ -e go ]; do sleep 0.02; done; echo x > survived' >/dev/null 2>&1 & "
+        "while ! [ -e armed ]; do sleep 0.02; done; "
         "trap ': > hung-up; exit' HUP; echo ready; while :; do sleep 0.05; done"
     )
     process = await first.create_process(script)

@@ -50,7 +50,7 @@ async def test_it_survives_sigkill_of_its_creator_and_is_adopted(house, method):
     creator = _creator(house)
     assert await asyncio.to_thread(creator.stdout.readline) == b"created\n"
     creator.kill()
-    creator.wait()
+    creator.communicate()
     (vm,) = await house.provider.list_owned("tester")
     assert (vm.key, vm.status) == (house.keys[0], "running")
     assert await house.sh(vm, "echo adopted") == "adopted"
@@ -63,7 +63,7 @@ async def test_sigkill_of_the_creator_in_the_middle_loses_nothing(house, gated_b
     creator = _creator(house)
     await eventually(called.exists, "the keeper launches")
     creator.kill()
-    creator.wait()
+    creator.communicate()
     second = asyncio.ensure_future(house.provider.create(house.spec(), key=house.keys[0]))
     await asyncio.sleep(0)
     go.touch()
