@@ -12,7 +12,7 @@ import pytest
 from jupyter_rmx.errors import ProviderError
 from jupyter_rmx.providers.drivers.local import layout, processes
 from jupyter_rmx.providers.drivers.local.layout import MachineDir, vm_id_of
-from jupyter_rmx.providers.drivers.local.machines import _machine_of
+from jupyter_rmx.providers.drivers.local.records import machine_of
 
 _CREATOR = """
 import asyncio, sys
@@ -37,7 +37,7 @@ def _record(house, vm):
 
 
 def _members(house, vm):
-    return processes.members(_machine_of(*_record(house, vm)))
+    return processes.members(machine_of(*_record(house, vm)))
 
 
 def _creator(house):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import select
@@ -11,12 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jupyter_rmx.errors import ProviderError
 from jupyter_rmx.providers.drivers.local.isolation import kept_environment
 from jupyter_rmx.providers.drivers.local.layout import KEEPER_MARKER
 
 KEEPER = Path(__file__).with_name("keeper.py")
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
 
 class Failure(NamedTuple):
@@ -95,38 +92,3 @@ def _hear(answers: int, words: int, cancel: Cancel) -> bytes:
                 return b""
             heard += part
     return heard
-
-
-def error_of(failure: Failure) -> ProviderError:
-    """The failure in our tree."""
-    if failure.errno in _NO_SPACE:
-        return disk_full(failure.reason)
-    return ProviderError(
-        f"The embedded machine did not start: {failure.reason}.",
-        hint="Try again; if it persists, run `jupyter rmx doctor` and report what it prints.",
-        code="vm_create_failed",
-        retryable=True,
-        details={"kind": failure.kind},
-    )
-
-
-def disk_full(reason: str = "") -> ProviderError:
-    """No space is left for a machine."""
-    return ProviderError(
-        "There is no space left on the disk for the machine.",
-        hint="Free some space, or set JUPYTER_RMX_DATA_DIR to a folder on another disk.",
-        code="vm_disk_full",
-        retryable=True,
-        details={"cause": reason} if reason else None,
-    )
-
-
-def error_of_os(error: OSError, doing: str) -> ProviderError:
-    """An error of the operating system in our tree; `doing` completes `could not …`."""
-    if error.errno in _NO_SPACE:
-        return disk_full(str(error))
-    return ProviderError(
-        f"The embedded provider could not {doing}: {error.strerror or error}.",
-        hint=f"Check {error.filename}." if error.filename else "Try again.",
-        code="vm_provider_failed",
-    )

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,9 @@ MARKER = "JUPYTER_RMX_VM"
 
 KEEPER_MARKER = "JUPYTER_RMX_KEEPER"
 """The same in the environment of its keeper, which is not one of its processes."""
+
+SOCKET_PATH_MAX = 107 if sys.platform.startswith("linux") else 103
+"""Bytes of a Unix socket's path, without its closing zero."""
 
 SOCKET_NAME = "ssh"
 """Bound relative to its folder, so this is what a client sees as its peer's name: asyncssh needs two characters of it."""

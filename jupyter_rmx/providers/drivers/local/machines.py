@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import os
 import secrets
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jupyter_rmx.errors import ProviderError, UsageError
+from jupyter_rmx.errors import ProviderError
 from jupyter_rmx.models import SSHEndpoint
 from jupyter_rmx.providers.base import ProviderSpec, ProviderStatus, ProviderVM
-from jupyter_rmx.providers.drivers.local import copying, isolation, launcher, layout, processes
-from jupyter_rmx.providers.drivers.local.launcher import Cancel, Failure
+from jupyter_rmx.providers.drivers.local import copying, failures, isolation, launcher, layout, processes
+from jupyter_rmx.providers.drivers.local.launcher import Cancel
 from jupyter_rmx.providers.drivers.local.layout import MachineDir, Record
 from jupyter_rmx.providers.drivers.local.lock import GaveUpError, locked
 from jupyter_rmx.providers.drivers.local.python_home import PythonHome, python_home
+from jupyter_rmx.providers.drivers.local.records import machine_of, marker_of, status_of, vm_of
 
-_SOCKET_NAME_MAX = 107 if sys.platform.startswith("linux") else 103
 START_TIMEOUT_S = 60.0
 USERNAME = "rmx"
 
@@ -56,14 +55,14 @@ class Machines:
         except GaveUpError as error:
             raise CancelledStartError from error
         except OSError as error:
-            raise launcher.error_of_os(error, "make a machine") from error
+            raise failures.error_of_os(error, "make a machine") from error
 
     def _create_locked(
         self, spec: ProviderSpec, key: str, where: MachineDir, lock_fd: int, attempt: Attempt
     ) -> ProviderVM:
         record = where.read()
-        if record is not None and processes.init_of(_machine_of(where, record)) is not None:
-            return _vm_of(where, record)
+        if record is not None and processes.init_of(machine_of(where, record)) is not None:
+            return vm_of(where, record)
         # A machine whose processes are gone (the computer was restarted) starts again with its home as it was.
         fresh = record is None
         try:
@@ -79,7 +78,7 @@ class Machines:
             raise ProviderError(
                 "The machine vanished while it was made.", hint="Try again.", code="vm_create_failed"
             )
-        return _vm_of(where, record)
+        return vm_of(where, record)
 
     def _prepare(self, spec: ProviderSpec, where: MachineDir, *, fresh: bool) -> None:
         if fresh:
@@ -112,8 +111,8 @@ class Machines:
                 return
             if failure.kind == "cancelled":
                 raise CancelledStartError
-            if not _is_isolations_fault(failure):
-                raise launcher.error_of(failure)
+            if failure.kind != "isolation":
+                raise failures.error_of(failure)
             reasons.append(f"{method}: {failure.reason}")
         raise isolation.unavailable(reasons)
 
@@ -127,7 +126,7 @@ class Machines:
     ) -> dict[str, Any]:
         """What the keeper is told."""
         python = self._python = self._python or python_home()
-        marker = _marker_of(where)
+        marker = marker_of(where)
         plan = isolation.plan_of(method, where, spec.name, python)
         record = {"key": key, "name": spec.name, "owner": spec.owner, "image": spec.image}
         return {
@@ -169,7 +168,7 @@ class Machines:
         """Read from the processes."""
         where = self._dir_of(vm_id)
         record = where.read() if where is not None else None
-        return "gone" if where is None or record is None else _status_of(where, record)
+        return "gone" if where is None or record is None else status_of(where, record)
 
     def list_owned(self, owner: str) -> list[ProviderVM]:
         """All complete machines of the owner, also those whose processes are gone."""
@@ -180,18 +179,18 @@ class Machines:
             where = self._dir_of(path.name)
             record = where.read() if where is not None else None
             if where is not None and record is not None and record.owner == owner:
-                found.append(_vm_of(where, record))
+                found.append(vm_of(where, record))
         return found
 
     def endpoint(self, vm_id: str, short_path: str | None = None) -> SSHEndpoint:
         """Where its SSH server is; `short_path` replaces a path that is too long for a socket."""
         where, record, status = self._existing(vm_id)
         if status != "running":
-            raise _not_running(record.name, status)
+            raise failures.not_running(record.name, status)
         path = str(where.socket)
-        if len(os.fsencode(path)) > _SOCKET_NAME_MAX:
+        if len(os.fsencode(path)) > layout.SOCKET_PATH_MAX:
             if short_path is None:
-                raise _path_too_long(path)
+                raise failures.path_too_long(path)
             path = short_path
         return SSHEndpoint(
             username=USERNAME,
@@ -205,7 +204,7 @@ class Machines:
         where = self._dir_of(vm_id)
         if where is None or not processes.LINUX:
             return None
-        return where.run if len(os.fsencode(str(where.socket))) > _SOCKET_NAME_MAX else None
+        return where.run if len(os.fsencode(str(where.socket))) > layout.SOCKET_PATH_MAX else None
 
     # --- changing
 
@@ -213,22 +212,22 @@ class Machines:
         """Freeze all processes; done already is fine."""
         where, record, status = self._existing(vm_id)
         if status == "gone":
-            raise _not_running(record.name, status)
+            raise failures.not_running(record.name, status)
         try:
-            processes.freeze(_machine_of(where, record))
+            processes.freeze(machine_of(where, record))
         except processes.StuckError as error:
-            processes.thaw(_machine_of(where, record))
-            raise _stuck(record.name, "pause", error) from error
+            processes.thaw(machine_of(where, record))
+            raise failures.stuck(record.name, "pause", error) from error
 
     def resume(self, vm_id: str) -> None:
         """Let all processes go on; running already is fine."""
         where, record, status = self._existing(vm_id)
         if status == "gone":
-            raise _not_running(record.name, status)
+            raise failures.not_running(record.name, status)
         try:
-            processes.thaw(_machine_of(where, record))
+            processes.thaw(machine_of(where, record))
         except processes.StuckError as error:
-            raise _stuck(record.name, "resume", error) from error
+            raise failures.stuck(record.name, "resume", error) from error
 
     def snapshot(self, vm_id: str) -> str:
         """Copy the home; the copy appears whole or not at all."""
@@ -242,7 +241,7 @@ class Machines:
             part.rename(folder / snapshot_id)
         except OSError as error:
             copying.remove_tree(part)
-            raise launcher.error_of_os(error, "copy the home") from error
+            raise failures.error_of_os(error, "copy the home") from error
         return snapshot_id
 
     def _snapshot_home(self, snapshot_id: str) -> Path:
@@ -265,14 +264,14 @@ class Machines:
             with locked(where.lock):
                 self._destroy_locked(where)
         except processes.StuckError as error:
-            raise _stuck(vm_id, "end", error) from error
+            raise failures.stuck(vm_id, "end", error) from error
         except OSError as error:
-            raise launcher.error_of_os(error, "remove a machine") from error
+            raise failures.error_of_os(error, "remove a machine") from error
 
     def _destroy_locked(self, where: MachineDir) -> None:
         record = where.read()
         if record is not None:
-            processes.end(_machine_of(where, record))
+            processes.end(machine_of(where, record))
             processes.await_end(record.keeper_pid, record.keeper_started)
         copying.remove_tree(where.path)
 
@@ -291,75 +290,4 @@ class Machines:
                 code="vm_not_running",
                 status=409,
             )
-        return where, record, _status_of(where, record)
-
-
-def _marker_of(where: MachineDir) -> str:
-    return f"{layout.MARKER}={where.id}"
-
-
-def _machine_of(where: MachineDir, record: Record) -> processes.Machine:
-    return processes.Machine(record.init_pid, record.init_started, record.namespace, _marker_of(where))
-
-
-def _status_of(where: MachineDir, record: Record) -> ProviderStatus:
-    first = processes.init_of(_machine_of(where, record))
-    if first is None:
-        return "gone"
-    return "paused" if first.state in "Tt" else "running"
-
-
-def _vm_of(where: MachineDir, record: Record) -> ProviderVM:
-    return ProviderVM(
-        provider_vm_id=where.id,
-        key=record.key,
-        name=record.name,
-        owner=record.owner,
-        status=_status_of(where, record),
-        image=record.image,
-        details=dict(record.details),
-    )
-
-
-def _is_isolations_fault(failure: Failure) -> bool:
-    return failure.kind == "isolation" and failure.errno is None
-
-
-def _not_running(name: str, status: ProviderStatus) -> ProviderError:
-    gone = status == "gone"
-    return ProviderError(
-        f"Machine {name!r} is {'gone' if gone else status}.",
-        hint="Destroy it and create it again." if gone else "Resume it first.",
-        code="vm_not_running",
-        status=409,
-    )
-
-
-def _stuck(name: str, verb: str, error: processes.StuckError) -> ProviderError:
-    return ProviderError(
-        f"Could not {verb} machine {name!r}: {error} did not react.",
-        hint="Try again; a process that waits for a dead disk or network mount cannot be ended.",
-        code=f"vm_{verb}_failed",
-        retryable=True,
-        details={"pids": error.pids[:20]},
-    )
-
-
-def _path_too_long(path: str) -> ProviderError:
-    return ProviderError(
-        f"The path of the machine's socket is longer than {_SOCKET_NAME_MAX} bytes.",
-        hint="Set JUPYTER_RMX_DATA_DIR to a folder with a shorter path.",
-        code="vm_path_too_long",
-        details={"path": path},
-    )
-
-
-def refuse_image(spec: ProviderSpec) -> None:
-    """The embedded machine has no images: it is this computer's system."""
-    if spec.image not in (None, "", "local"):
-        raise UsageError(
-            f"The embedded provider has no image {str(spec.image)[:40]!r}.",
-            hint="Leave the image out; the machine sees this computer's programs.",
-            code="usage_unknown_image",
-            details={"field": "image"},
-        )
+        return where, record, status_of(where, record)

@@ -38,8 +38,9 @@ class LocalProvider:
 
     async def create(self, spec: ProviderSpec, *, key: str) -> ProviderVM:
         """Make the machine of that key, or find it. A cancelled call leaves nothing of what it made."""
+        from jupyter_rmx.providers.drivers.local.failures import refuse_image
         from jupyter_rmx.providers.drivers.local.launcher import Cancel
-        from jupyter_rmx.providers.drivers.local.machines import Attempt, refuse_image
+        from jupyter_rmx.providers.drivers.local.machines import Attempt
 
         machines = self._machines()
         refuse_image(spec)
