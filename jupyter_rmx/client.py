@@ -11,9 +11,9 @@ from collections.abc import AsyncIterable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from jupyter_rmx.client_exec import RemoteExec, start_exec
+from jupyter_rmx.client_exec import RemoteExec, refused, server_gone, start_exec
 from jupyter_rmx.connection import Connection
-from jupyter_rmx.errors import RmxError, TransferError, TransportError, from_wire
+from jupyter_rmx.errors import TransferError, TransportError
 from jupyter_rmx.models import VM, ExecSpec, FileResult, PortLink, VMSpec, check_machine_name, check_port
 
 if TYPE_CHECKING:
@@ -44,15 +44,6 @@ def tls_context(cafile: str) -> ssl.SSLContext:
             retryable=False,
         ) from error
     return context
-
-
-def _server_gone(error: Exception) -> TransportError:
-    return TransportError(
-        "Jupyter's server does not answer.",
-        hint="Check that it still runs, then try again.",
-        code="ssh_server_gone",
-        details={"cause": type(error).__name__},
-    )
 
 
 def _file_path(remote_path: str) -> tuple[str, dict[str, str]]:
@@ -103,7 +94,7 @@ class HttpRemoteMachines:
                 code="ssh_server_slow",
             ) from error
         except httpx.HTTPError as error:
-            raise _server_gone(error) from error
+            raise server_gone(error) from error
         return _answer(response)
 
     # -- machines -----------------------------------------------------------------------------------------------
@@ -211,13 +202,6 @@ def _answer(response: httpx.Response) -> dict[str, Any]:
         wire = response.json()
     except ValueError:
         wire = None
-    if response.is_error and isinstance(wire, dict) and "error" in wire:
-        raise from_wire(wire, response.status_code)
     if response.is_error or not isinstance(wire, dict):
-        raise RmxError(
-            f"Jupyter's server gave an answer that is not jupyter_rmx's (status {response.status_code}).",
-            hint="Check that the server and this kernel have the same version of jupyter_rmx, and restart both.",
-            code="internal_bad_answer",
-            status=502,
-        )
+        raise refused(wire, response.status_code)
     return wire

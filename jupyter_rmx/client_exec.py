@@ -74,27 +74,46 @@ async def start_exec(
     return session
 
 
+def server_gone(error: Exception) -> TransportError:
+    """The error of a server that cannot be reached."""
+    return TransportError(
+        "Jupyter's server does not answer.",
+        hint="Check that it still runs, then try again.",
+        code="ssh_server_gone",
+        details={"cause": type(error).__name__},
+    )
+
+
+def refused(envelope: Any, status: int) -> RmxError:
+    """The error that an answer with an error status carries."""
+    if status in {401, 403}:
+        return TransportError(
+            "Jupyter's server does not take this process's key.",
+            hint="Restart the kernel, so that it finds the server that runs now.",
+            code="ssh_key_refused",
+            status=status,
+            retryable=False,
+        )
+    if isinstance(envelope, dict) and "error" in envelope:
+        return from_wire(envelope, status)
+    return RmxError(
+        f"Jupyter's server gave an answer that is not jupyter_rmx's (status {status}).",
+        hint="Check that the server and this process have the same version of jupyter_rmx, and restart both.",
+        code="internal_bad_answer",
+        status=502,
+    )
+
+
 def _not_opened(error: Exception) -> RmxError:
     from websockets.exceptions import InvalidStatus
 
     if not isinstance(error, InvalidStatus):
-        return TransportError(
-            "Jupyter's server does not answer.",
-            hint="Check that it still runs, then try again.",
-            code="ssh_server_gone",
-            details={"cause": type(error).__name__},
-        )
+        return server_gone(error)
     try:
         envelope = json.loads(error.response.body or b"")
     except ValueError:
-        envelope = {}
-    if not isinstance(envelope, dict) or "error" not in envelope:
-        envelope = {
-            "message": f"Jupyter's server refused the command (status {error.response.status_code}).",
-            "action": "Restart the kernel, so that it finds the server's current key.",
-            "error": "ssh_refused",
-        }
-    return from_wire(envelope, error.response.status_code)
+        envelope = None
+    return refused(envelope, error.response.status_code)
 
 
 class RemoteExec:

@@ -180,8 +180,9 @@ def test_uploads_arrive_whole_with_mode_and_time(bundle, tmp_path, use_server):
     assert "in here/a b%20é#?.bin on demo (2.3 MB)" in shown["text/plain"]
     told = use_server.sh("cd 'in here' && sha256sum < a* && stat -c '%a %Y' a*").split()
     assert told == [hashlib.sha256(data).hexdigest(), "-", "751", str(int(path.stat().st_mtime))]
-    bundle(f"%vm upload demo '{path}' --to /tmp")
-    assert use_server.sh("ls /tmp") == f"{path.name}\n"
+    use_server.sh("mkdir /tmp/absolute")
+    bundle(f"%vm upload demo '{path}' --to /tmp/absolute")
+    assert use_server.sh("ls /tmp/absolute") == f"{path.name}\n"
 
 
 def test_create_is_repeatable_and_a_destroyed_name_is_free_again(ip, bundle):
