@@ -9,10 +9,8 @@ from playwright.sync_api import expect
 pytestmark = pytest.mark.browser
 
 OPEN = "args => { void window.jupyterapp.commands.execute('rmx:open-port', args); }"
-THEME = "name => window.jupyterapp.commands.execute('apputils:change-theme', {theme: name})"
 TABS = """() => [...window.jupyterapp.shell.widgets('main')]
   .filter(widget => widget.hasClass('jp-rmx-PortTab')).map(widget => widget.title.label).sort()"""
-THEMES = ("JupyterLab Dark", "JupyterLab Light")
 
 
 @pytest.fixture(scope="module")
@@ -34,20 +32,7 @@ def open_port(lab_page, machine):
     return open_
 
 
-@pytest.fixture
-def shot_both(lab_page, shot):
-    """A screenshot in the light theme and in the dark one."""
-
-    def take(name):
-        for theme in THEMES:
-            lab_page.evaluate(THEME, theme)
-            lab_page.wait_for_selector(f"body[data-jp-theme-name='{theme}']", state="attached")
-            shot(lab_page, f"{name}-{theme.split()[1].lower()}")
-
-    return take
-
-
-def test_the_tab_shows_the_machines_port_not_the_hosts(lab, lab_page, open_port, host_server, shot_both):
+def test_the_tab_shows_the_machines_port_not_the_hosts(lab, lab_page, open_port, host_server, shot):
     port = host_server()
     lab.serve_app("demo", port)
     app = open_port(port, path="/a/b?c=d")
@@ -57,7 +42,7 @@ def test_the_tab_shows_the_machines_port_not_the_hosts(lab, lab_page, open_port,
     expect(tab.locator(".jp-rmx-AddressBar-machine")).to_have_text("demo")
     expect(tab.locator(".jp-rmx-AddressBar-url")).to_have_text(f"http://localhost:{port}/a/b?c=d")
     expect(tab.locator("[role=status]")).to_have_count(0)
-    shot_both("tab")
+    shot("tab")
 
 
 def test_a_form_and_a_websocket_work_in_the_tab(lab, lab_page, open_port):
@@ -97,15 +82,15 @@ def test_the_window_is_the_same_app_behind_jupyters_login(lab, lab_page, open_po
     window.close()
 
 
-def test_nothing_listens_then_the_app_comes(lab, open_port, shot_both):
+def test_nothing_listens_then_the_app_comes(lab, open_port, shot):
     app = open_port(8114)
     expect(app.locator("h1")).to_have_text("Nothing listens on port 8114 of demo yet")
-    shot_both("waiting")
+    shot("waiting")
     lab.serve_app("demo", 8114)
     expect(app.locator("h1")).to_have_text("Hello from demo")
 
 
-def test_an_unknown_machine_is_said_with_what_to_do_and_retry_works(lab, lab_page, shot_both):
+def test_an_unknown_machine_is_said_with_what_to_do_and_retry_works(lab, lab_page, shot):
     with pytest.raises(urllib.error.HTTPError) as refused:
         lab.rest("POST", "machines/late/ports/8115/ticket", {"origin": lab.origin})
     envelope = json.loads(refused.value.read())
@@ -113,12 +98,23 @@ def test_an_unknown_machine_is_said_with_what_to_do_and_retry_works(lab, lab_pag
     panel = lab_page.locator(".jp-rmx-ErrorPanel")
     expect(panel.locator(".jp-rmx-ErrorPanel-message")).to_have_text(envelope["message"])
     expect(panel.locator(".jp-rmx-ErrorPanel-hint")).to_have_text(envelope["action"])
-    shot_both("error")
+    shot("error")
     lab.create("late")
     panel.get_by_role("button", name="Retry").click()
     frame = lab_page.frame_locator(".jp-rmx-PortFrame")
     expect(frame.locator("h1")).to_have_text("Nothing listens on port 8115 of late yet")
     lab.rest("DELETE", "vms/late")
+
+
+def test_a_server_that_does_not_answer_is_said_and_retry_works(lab, lab_page, machine):
+    lab_page.route("**/ports/8118/ticket*", lambda route: route.abort())
+    lab_page.evaluate(OPEN, {"machine": machine, "port": 8118})
+    panel = lab_page.locator(".jp-rmx-ErrorPanel")
+    expect(panel).to_contain_text("The Jupyter server does not answer.")
+    lab_page.unroute_all()
+    panel.get_by_role("button", name="Retry").click()
+    frame = lab_page.frame_locator(".jp-rmx-PortFrame")
+    expect(frame.locator("h1")).to_have_text("Nothing listens on port 8118 of demo yet")
 
 
 @pytest.mark.parametrize("port", [0, 65536])
@@ -142,7 +138,7 @@ def test_the_palette_asks_until_it_has_a_port(lab_page, machine, shot):
     question.locator("input").fill("65536")
     lab_page.keyboard.press("Enter")
     expect(question).to_contain_text("“65536” is not a port")
-    shot(lab_page, "dialog")
+    shot("dialog", themes=("Light",))
     question.locator("input").fill("8116")
     lab_page.keyboard.press("Enter")
     frame = lab_page.frame_locator(".jp-rmx-PortFrame")

@@ -1,0 +1,86 @@
+"""`%vm` in a notebook of a real JupyterLab: output as it comes, and the tab that opens once."""
+
+import pytest
+from playwright.sync_api import expect
+
+pytestmark = pytest.mark.browser
+
+CURRENT = "window.jupyterapp.shell.currentWidget.title.label"
+SAVE = "window.jupyterapp.commands.execute('docmanager:save')"
+CLOSE = "label => [...window.jupyterapp.shell.widgets('main')].find(w => w.title.label === label).dispose()"
+
+
+@pytest.fixture(scope="module")
+def machine(lab):
+    """A machine named `book`."""
+    lab.create("book")
+    yield "book"
+    lab.rest("DELETE", "vms/book")
+
+
+def test_output_shows_while_the_cell_still_runs(lab, machine, notebook, run_all):
+    wait = "while [ ! -e go ]; do sleep 0.1; done"
+    panel = notebook(
+        "stream.ipynb", "%load_ext jupyter_rmx", f"%%vm book\necho first line\n{wait}\necho last line"
+    )
+    run_all()
+    cell = panel.locator(".jp-CodeCell").nth(1)
+    expect(cell.locator(".jp-OutputArea-output")).to_have_text("first line\n")
+    expect(cell.locator(".jp-InputPrompt")).to_have_text("[*]:")
+    lab.put("book", "go", b"")
+    expect(cell.locator(".jp-OutputArea-output")).to_have_text("first line\nlast line\n")
+    expect(cell.locator(".jp-InputPrompt")).to_have_text("[2]:")
+
+
+def test_a_failed_command_is_one_line_and_stops_the_rest(machine, notebook, run_all):
+    panel = notebook("fail.ipynb", "%load_ext jupyter_rmx", "%vm exec book -- exit 3", "print('never')")
+    run_all()
+    output = panel.locator(".jp-CodeCell").nth(1).locator(".jp-OutputArea-output")
+    expect(output).to_contain_text("The command on book ended with exit code 3.")
+    expect(output).not_to_contain_text("Traceback")
+    expect(panel.locator(".jp-CodeCell").nth(2).locator(".jp-InputPrompt")).to_have_text("[ ]:")
+
+
+def test_open_shows_the_tab_beside_the_notebook_once(
+    lab, lab_page, machine, notebook, run_all, host_server, shot
+):
+    port = host_server()
+    lab.serve_app("book", port)
+    panel = notebook("open.ipynb", "%load_ext jupyter_rmx", f"%vm open book {port}")
+    run_all()
+    frame = lab_page.frame_locator(f"[id='jp-rmx-port-book:{port}'] .jp-rmx-PortFrame")
+    expect(frame.locator("h1")).to_have_text("Hello from book")
+    card = panel.locator(".jp-rmx-OpenCard")
+    expect(card).to_contain_text(f"book · port {port}")
+    expect(panel).to_be_visible()
+    assert lab_page.evaluate(CURRENT) == "open.ipynb"
+    shot("notebook")
+
+    # The saved notebook is opened again: its card claims once more, is refused, and that is all.
+    lab_page.evaluate(SAVE)
+    lab_page.evaluate(CLOSE, f"book:{port}")
+    lab_page.evaluate(CLOSE, "open.ipynb")
+    with lab_page.expect_response(f"**/machines/book/ports/{port}/ticket*") as claim:
+        panel = notebook("open.ipynb")
+    assert claim.value.status == 409
+    expect(card).to_be_visible()
+    expect(lab_page.locator(".jp-rmx-OpenOutput-note")).to_have_count(0)
+    assert lab_page.locator(".jp-rmx-PortTab").count() == 0
+
+    # Its button still opens the tab.
+    card.get_by_role("button", name="Open tab").click()
+    expect(frame.locator("h1")).to_have_text("Hello from book")
+
+
+def test_a_card_of_a_machine_that_is_gone_says_so_and_opens_nothing(lab, lab_page, notebook, run_all):
+    lab.create("brief")
+    panel = notebook("gone.ipynb", "%load_ext jupyter_rmx", "%vm open brief 8121")
+    run_all()
+    expect(lab_page.locator(".jp-rmx-PortTab")).to_have_count(1)
+    lab_page.evaluate(SAVE)
+    lab.rest("DELETE", "vms/brief")
+    lab_page.evaluate(CLOSE, "brief:8121")
+    lab_page.evaluate(CLOSE, "gone.ipynb")
+    panel = notebook("gone.ipynb")
+    expect(panel.locator(".jp-rmx-OpenOutput-note")).to_contain_text("no machine")
+    assert lab_page.locator(".jp-rmx-PortTab").count() == 0
