@@ -37,8 +37,15 @@ STARTED = (
 class ServerUse:
     """The use of one server by this process. `lock` is None where the server is not one of the background."""
 
-    def __init__(self, connection: Connection, lock: int | None = None, users: Path | None = None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        lock: int | None = None,
+        users: Path | None = None,
+        process: subprocess.Popen[bytes] | None = None,
+    ) -> None:
         self.connection = connection
+        self._process = process
         self._lock = lock
         self._users = users
 
@@ -57,6 +64,8 @@ class ServerUse:
                 _end(self.connection.pid, self._users)
         finally:
             os.close(lock)
+            if self._process is not None:
+                self._process.poll()  # it may have been our child: nothing of it stays
 
 
 def use_server(announce: Callable[[str], None]) -> ServerUse:
@@ -115,7 +124,8 @@ def _start(folder: Path) -> ServerUse:
     os.write(lock, repr(_born(process.pid)).encode())
     _lock_shared(lock)
     try:
-        return ServerUse(_wait_for(process, folder / f"rmx-{process.pid}.json", log), lock, users)
+        connection = _wait_for(process, folder / f"rmx-{process.pid}.json", log)
+        return ServerUse(connection, lock, users, process)
     except BaseException:
         os.close(lock)
         _end(process.pid, users)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import concurrent.futures
 import os
 import sys
 import time
@@ -96,18 +97,9 @@ class Session:
                 future = self.runner.submit(client.list())
                 try:
                     self.saw(future.result(COMPLETION_S))
-                except (RmxError, TimeoutError, OSError, _FUTURE_TIMEOUT):
+                except (RmxError, concurrent.futures.TimeoutError):
                     future.cancel()  # old names, or none, are better than a Tab key that hangs
         return self._names[1] if self._names else []
-
-
-def _future_timeout() -> type[Exception]:
-    import concurrent.futures
-
-    return concurrent.futures.TimeoutError  # its own class before Python 3.11
-
-
-_FUTURE_TIMEOUT = _future_timeout()
 
 
 def _say(line: str) -> None:

@@ -1,6 +1,7 @@
 """A Jupyter server in a process of its own, as a kernel or a terminal meets it."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -116,6 +117,7 @@ class ServerProcess:
             self.destroy_all()
             self.process.terminate()
             self.process.wait(START_S)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -132,7 +134,7 @@ def own_server():
     running = ServerProcess()
     yield running
     if running.process.poll() is not None:
-        running = ServerProcess(data=running.data)
+        ServerProcess(data=running.data).stop()
     running.stop()
 
 
