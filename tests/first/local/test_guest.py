@@ -142,6 +142,22 @@ async def test_large_output_of_a_command_that_has_ended_is_whole(link):
     assert (len(done.stdout), len(done.stderr)) == (20_000_000, 1_000_000)
 
 
+async def test_what_a_command_wrote_before_its_end_waits_for_a_slow_reader(link, eventually):
+    size = (
+        2_200_000  # fills the channel's window of 2 MiB; what is left fits in the pipe, so the command ends
+    )
+    process = await link.create_process(f"head -c {size} /dev/zero; : > ended", encoding=None)
+    process.channel.pause_reading()
+
+    async def ended():
+        return (await link.run("test -e ended")).exit_status == 0
+
+    await eventually(ended, "the command ends before its output is read")
+    process.channel.resume_reading()
+    done = await process.wait()
+    assert (len(done.stdout), done.exit_status) == (size, 0)
+
+
 async def test_an_error_of_one_channel_leaves_the_connection_alone(link):
     keeps = await link.create_process("cat")
     bad = await link.run("true", env={"A=B\0": "x\0y"})

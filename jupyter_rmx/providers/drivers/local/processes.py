@@ -16,6 +16,7 @@ import time
 from typing import NamedTuple
 
 LINUX = sys.platform.startswith("linux")
+_CLEAN_PASSES = 10
 FAIL_SAFE_S = 20.0
 """Seconds after which a machine that neither freezes nor ends is an error."""
 
@@ -27,6 +28,7 @@ class Proc(NamedTuple):
     parent: int
     state: str
     started: str
+    group: int
 
 
 class Machine(NamedTuple):
@@ -68,7 +70,7 @@ def _read_stat(pid: int) -> Proc | None:
     fields = data[data.rfind(b")") + 2 :].split()
     if len(fields) < 20:
         return None
-    return Proc(pid, int(fields[1]), fields[0].decode(), f"{_BOOT}:{fields[19].decode()}")
+    return Proc(pid, int(fields[1]), fields[0].decode(), f"{_BOOT}:{fields[19].decode()}", int(fields[2]))
 
 
 def look(pid: int) -> Proc | None:
@@ -99,6 +101,12 @@ def namespace_of(pid: int) -> int | None:
         return None
 
 
+def _belongs(machine: Machine, pid: int) -> bool:
+    if machine.namespace is not None:
+        return namespace_of(pid) == machine.namespace
+    return _has_marker(pid, machine.marker)
+
+
 def _has_marker(pid: int, marker: str) -> bool:
     if not LINUX:
         from jupyter_rmx.providers.drivers.local import processes_psutil
@@ -121,18 +129,26 @@ def init_of(machine: Machine) -> Proc | None:
     return found
 
 
+def _pids() -> list[int]:
+    """All pids, the newest first: a process that lives for a millisecond is looked at before it is gone."""
+    if LINUX:
+        return sorted((int(name) for name in os.listdir("/proc") if name.isdigit()), reverse=True)
+    return sorted(snapshot(), reverse=True)
+
+
 def members(machine: Machine) -> list[Proc]:
     """All processes of the machine, its first one last."""
-    everything = snapshot()
+    everything: dict[int, Proc] = {}
     mine: set[int] = set()
+    for pid in _pids():
+        belongs = _belongs(machine, pid)  # asked first: it may end before the second question
+        proc = look(pid)
+        if proc is not None:
+            everything[pid] = proc
+            if belongs:
+                mine.add(pid)
     if init_of(machine) is not None:
         mine.add(machine.pid)
-    for pid in everything:
-        if machine.namespace is not None:
-            if namespace_of(pid) == machine.namespace:
-                mine.add(pid)
-        elif _has_marker(pid, machine.marker):
-            mine.add(pid)
     children: dict[int, list[int]] = {}
     for proc in everything.values():
         children.setdefault(proc.parent, []).append(proc.pid)
@@ -162,27 +178,47 @@ def _send(proc: Proc, number: int) -> bool:
 def freeze(machine: Machine) -> None:
     """Stop every process of the machine; the first one last, so that it is stopped only if all are.
 
-    Passes go on until one finds nothing new. A process in `D` (as a parent in vfork) stops when it next comes to run.
+    Passes go on until several in a row find nothing that moves. A process in `D` (as a parent in vfork) stops when it
+    next comes to run. Groups are signalled as well as processes: a chain in which each process starts its successor
+    and ends would outrun any list of pids, but the kernel signals a group as a whole, forks included.
     """
     deadline = time.monotonic() + FAIL_SAFE_S
-    told: set[tuple[int, str]] = set()
-    while True:
+    clean = 0
+    groups: set[int] = set()
+    while clean < _CLEAN_PASSES:
         others = [proc for proc in members(machine) if proc.pid != machine.pid]
-        moving = [proc for proc in others if proc.state not in "Tt"]
-        fresh = [proc for proc in moving if (proc.pid, proc.started) not in told]
-        for proc in fresh:
-            if _send(proc, signal.SIGSTOP):
-                told.add((proc.pid, proc.started))
-        if not fresh and all(proc.state == "D" for proc in moving):
-            break
+        moving = [proc for proc in others if proc.state not in "TtD"]
+        clean = 0 if moving else clean + 1
+        groups |= _own_groups(machine, others)
+        for group in groups:
+            _send_group(group, signal.SIGSTOP)
+        for proc in others:
+            if proc.state not in "Tt":
+                _send(proc, signal.SIGSTOP)
         if time.monotonic() > deadline:
             raise StuckError([proc.pid for proc in moving])
-        if not fresh:
-            time.sleep(0.001)  # told, not yet stopped: the kernel is at it
     first = init_of(machine)
     if first is not None:
         _send(first, signal.SIGSTOP)
         _await_state(machine, "Tt", deadline)
+
+
+def _own_groups(machine: Machine, procs: list[Proc]) -> set[int]:
+    """The process groups of a machine that are its alone.
+
+    What the guest starts gets a session, so no group of these reaches outside; only the first process may stand in the
+    group of the keeper that launched it.
+    """
+    first = init_of(machine)
+    shared = {0, 1, os.getpgrp(), first.group if first else 0}
+    return {proc.group for proc in procs} - shared
+
+
+def _send_group(group: int, number: int) -> None:
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        pass  # it has ended
 
 
 def thaw(machine: Machine) -> None:

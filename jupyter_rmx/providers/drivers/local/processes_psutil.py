@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import psutil
 
 from jupyter_rmx.providers.drivers.local.processes import Proc
@@ -14,8 +16,10 @@ def _proc_of(process: psutil.Process) -> Proc | None:
         with process.oneshot():
             letter = _LETTERS.get(process.status(), "S")
             started = str(int(process.create_time() * 1000))
-            return None if letter == "Z" else Proc(process.pid, process.ppid(), letter, started)
-    except psutil.Error:
+            if letter == "Z":
+                return None
+            return Proc(process.pid, process.ppid(), letter, started, os.getpgid(process.pid))
+    except (psutil.Error, OSError):
         return None
 
 
