@@ -63,12 +63,6 @@ def browser_type_launch_args(browser_type_launch_args):
     return {**browser_type_launch_args, "executable_path": found, "args": FLAGS}
 
 
-KERNEL_IS_READY = """name => {
-  const panel = window.jupyterapp.shell.currentWidget;
-  return panel?.title.label === name && panel.sessionContext?.session?.kernel?.status === 'idle';
-}"""
-
-
 class Lab:
     """A running JupyterLab: its page, its REST interface and its machines. Everything of it lies in one folder."""
 
@@ -198,7 +192,7 @@ def lab():
 
 @pytest.fixture(scope="session")
 def lab_context(browser, lab):
-    context = browser.new_context(viewport={"width": 1400, "height": 860})
+    context = browser.new_context(viewport={"width": 1400, "height": 860}, color_scheme="null")
     context.set_default_timeout(STEP_MS)
     expect.set_options(timeout=STEP_MS)
     yield context
@@ -242,46 +236,6 @@ def shot(lab_page):
             lab_page.screenshot(path=SCREENSHOTS / f"{name}-{theme.lower()}.png", animations="disabled")
 
     return take
-
-
-@pytest.fixture
-def notebook(lab, lab_page):
-    """Make a notebook of some cells, open it, and give its locator."""
-
-    def cell(source):
-        return {"cell_type": "code", "metadata": {}, "execution_count": None, "outputs": [], "source": source}
-
-    def open_(name, *sources):
-        if sources:
-            content = {
-                "cells": [cell(source) for source in sources],
-                "metadata": {},
-                "nbformat": 4,
-                "nbformat_minor": 4,
-            }
-            content["metadata"]["kernelspec"] = {
-                "name": "python3",
-                "display_name": "Python 3",
-                "language": "python",
-            }
-            lab.request("PUT", f"api/contents/{name}", {"type": "notebook", "content": content})
-        lab_page.evaluate("path => void window.jupyterapp.commands.execute('docmanager:open', {path})", name)
-        panel = lab_page.locator(".jp-NotebookPanel")
-        lab_page.wait_for_function(KERNEL_IS_READY, arg=name)
-        return panel
-
-    return open_
-
-
-@pytest.fixture
-def run_all(lab_page):
-    """Run > Run All Cells, with the mouse."""
-
-    def run():
-        lab_page.locator(".lm-MenuBar-item", has_text="Run").first.click()
-        lab_page.locator(".lm-Menu-itemLabel", has_text="Run All Cells").first.click()
-
-    return run
 
 
 class _HostPage(BaseHTTPRequestHandler):
