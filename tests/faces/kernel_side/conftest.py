@@ -17,7 +17,7 @@ START_S = 100.0
 class ServerProcess:
     """`jupyter server` with private folders; `data` may be another one's, to adopt its machines."""
 
-    def __init__(self, data=None):
+    def __init__(self, data=None, options=()):
         self.folder = Path(tempfile.mkdtemp(prefix="rmxk-"))
         self.data = data or self.folder / "rmx"
         self.runtime = self.folder / "runtime"
@@ -43,6 +43,7 @@ class ServerProcess:
             f"--ServerApp.root_dir={self.folder}",
             "--ServerApp.jpserver_extensions={'jupyter_rmx':True}",
         ]
+        command += options
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 command, env=self.env, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log

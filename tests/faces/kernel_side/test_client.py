@@ -2,10 +2,14 @@
 
 import asyncio
 import dataclasses
+import datetime
 import os
 import signal
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from jupyter_rmx import client_exec
 from jupyter_rmx.client import HttpRemoteMachines
@@ -188,6 +192,45 @@ async def test_another_application_at_that_address_is_told(server):
         await other.list()
     assert caught.value.code == "internal_bad_answer"
     await other.aclose()
+
+
+def certificate(folder, name):
+    """A certificate that signs itself, for a name that no one here has."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    day = datetime.timedelta(days=1)
+    made = (
+        x509.CertificateBuilder(
+            subject, subject, key.public_key(), x509.random_serial_number(), now - day, now + day
+        )
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    cert_file, key_file = folder / f"{name}.pem", folder / f"{name}.key"
+    cert_file.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    plain = serialization.NoEncryption()
+    key_file.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+    )
+    return cert_file, key_file
+
+
+async def test_a_server_with_tls_is_known_by_its_own_certificate(start_server, tmp_path):
+    cert, key = certificate(tmp_path, "jupyter.example")
+    server = start_server(options=[f"--ServerApp.certfile={cert}", f"--ServerApp.keyfile={key}"])
+    assert server.connection.url.startswith("https://") and server.connection.cafile == str(cert)
+    client = HttpRemoteMachines(server.connection)
+    await client.create(VMSpec("demo"), key="k")
+    assert await sh(client, "echo hi") == (b"hi\n", Exit(code=0))
+    await client.aclose()
+
+    other, _ = certificate(tmp_path, "other.example")
+    stranger = HttpRemoteMachines(dataclasses.replace(server.connection, cafile=str(other)))
+    for work in (stranger.list(), stranger.exec("demo", ExecSpec("ls"))):
+        with pytest.raises(TransportError):
+            await work
+    await stranger.aclose()
 
 
 def test_the_package_stays_light():

@@ -73,6 +73,7 @@ class Endless:
 
 
 async def test_output_that_no_one_takes_is_not_read_ahead():
+    assert EVENTS_AHEAD * 65536 <= 4 * 1024 * 1024  # bytes held here at most: frames of 64 KiB
     session = Endless()
     running = Running(session, None)
     for _ in range(EVENTS_AHEAD * 20):
