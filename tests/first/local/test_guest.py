@@ -143,9 +143,8 @@ async def test_large_output_of_a_command_that_has_ended_is_whole(link):
 
 
 async def test_what_a_command_wrote_before_its_end_waits_for_a_slow_reader(link, eventually):
-    size = (
-        2_200_000  # fills the channel's window of 2 MiB; what is left fits in the pipe, so the command ends
-    )
+    # The window of 2 MiB, at most 128 KiB in the guest's buffers, and at least one byte that stays in the pipe.
+    size = 2 * 1024 * 1024 + 128 * 1024 + 1
     process = await link.create_process(f"head -c {size} /dev/zero; : > ended", encoding=None)
     process.channel.pause_reading()
 
