@@ -56,8 +56,8 @@ def test_a_cell_runs_there_and_nothing_is_expanded_here(ip, capsys):
     _, out, _ = run(ip, capsys, "%vm exec demo --env A='b c' -- echo \"{x}  $A\" '$HOME'; hostname")
     assert out == "{x}  b c $HOME\ndemo\n"
     # IPython expands a line only if it can expand all of it: here it could.
-    _, out, _ = run(ip, capsys, '%vm exec demo -- echo "{x}" $x.')
-    assert out == "{x} .\n"
+    _, out, _ = run(ip, capsys, '%vm exec demo -- echo "{x}" $x :')
+    assert out == "{x} :\n"
 
 
 def test_python_cells_run_there(ip, capsys):
