@@ -181,9 +181,10 @@ def add_output(outputs: list[dict], kind: str, told: dict) -> None:
 
 
 def title(source: str) -> str:
-    """A cell's first line, not too long."""
-    line = next((line for line in source.splitlines() if line.strip()), "")
-    return line if len(line) <= 60 else f"{line[:59]}…"
+    """A cell's first line, of a cell magic the one below it too; not too long."""
+    lines = [line.strip() for line in source.splitlines() if line.strip()]
+    text = " │ ".join(lines[:2] if source.startswith("%%") else lines[:1])
+    return text if len(text) <= 70 else f"{text[:69]}…"
 
 
 @contextlib.contextmanager

@@ -1,13 +1,17 @@
 """The magics in a real kernel: interrupts, a server that dies, Run all."""
 
+import json
 import os
 import queue
+import shutil
 import signal
+from pathlib import Path
 
 import pytest
 from jupyter_client.manager import KernelManager
 
 FAIL_SAFE_S = 100
+NOTEBOOKS = Path(__file__).parents[3] / "notebooks"
 
 
 class Kernel:
@@ -161,6 +165,22 @@ def test_the_kernel_works_on_after_interrupts(kernel):
     sent = kernel.send("%vm exec demo -- hostname")
     assert kernel.result(sent)["status"] == "ok"
     assert "demo" in kernel.all_output(sent)
+
+
+def test_the_quickstart_runs_twice_in_a_row(server, demo, tmp_path, start_kernel):
+    """Neither a failure nor a second machine nor a second app."""
+    for name in ("01_quickstart.ipynb", "app.py"):
+        shutil.copy(NOTEBOOKS / name, tmp_path)
+    notebook = json.loads((tmp_path / "01_quickstart.ipynb").read_text())
+    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    kernel = start_kernel(server.env)
+    for _ in range(2):
+        for cell in cells:
+            reply = kernel.result(kernel.send(cell))
+            assert reply["status"] == "ok", reply
+    machines = server.call(lambda client: client.list())
+    assert [vm.id for vm in machines if vm.name == "demo"] == [demo.id]
+    assert server.sh("grep -l -z ^app[.]py /proc/[0-9]*/cmdline | wc -l") == "1\n"
 
 
 def test_a_server_that_dies_while_a_cell_streams_is_one_line(own_server, start_kernel):
