@@ -187,10 +187,12 @@ async def test_terminal_has_its_size_and_type_and_is_resized(link):
 
 async def test_ctrl_c_in_a_terminal_reaches_the_command_in_front(link):
     process = await link.create_process("sh", term_type="xterm")
-    process.stdin.write("trap : INT; echo rea''dy; sleep 100; echo af''ter $?\n")
+    # The command in front says itself that it is there: a Ctrl-C any earlier would meet the shell alone.
+    inner = """sh -c 'trap "exit 7" INT; echo rea""dy; while :; do sleep 0.05; done'"""
+    process.stdin.write(f"trap : INT; {inner}; echo af''ter $?\n")
     await process.stdout.readuntil("ready\r\n")
     process.stdin.write("\x03")
-    assert "after 130" in await process.stdout.readuntil("after 130")
+    assert "after 7" in await process.stdout.readuntil("after 7")
     process.stdin.write("exit\n")
     await process.wait()
 
