@@ -181,20 +181,28 @@ def _machine(machine: str) -> str:
 
 
 async def _exactly(chunks: AsyncIterable[bytes], size: int) -> AsyncIterable[bytes]:
-    """`chunks`, with an error of ours where they are not `size` bytes: the file changed while it was read."""
-    sent = 0
+    """`chunks`, with an error of ours where they are not `size` bytes: the file changed while it was read.
+
+    One chunk is held back until the next one, or the end, is known: the service must not see a file as whole that
+    has become longer.
+    """
+    total, held = 0, b""
     async for chunk in chunks:
-        sent += len(chunk)
-        if sent > size:
+        total += len(chunk)
+        if total > size:
             break
-        yield chunk
-    if sent != size:
+        if held:
+            yield held
+        held = chunk
+    if total != size:
         raise TransferError(
             "The file changed while it was sent.",
             hint="Send it again once nothing writes to it.",
             code="transfer_size_mismatch",
             retryable=True,
         )
+    if held:
+        yield held
 
 
 def _answer(response: httpx.Response) -> dict[str, Any]:
