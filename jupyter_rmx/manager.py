@@ -312,7 +312,7 @@ def _not_running(vm: VM) -> ProviderError:
     if vm.status == "destroyed":
         return ProviderError(
             f"Machine {vm.name!r} has ended by itself.",
-            hint=f"A new one: %vm create {vm.name}",
+            hint=f"Start it again, or a new one of that name: %vm create {vm.name}",
             code="vm_not_running",
             status=409,
         )

@@ -6,8 +6,9 @@ Laws
 2. The provider is given our VM id as its key, and makes one machine per key.
 3. The same key, or the same name with the same parameters, is the same machine. A name with other parameters is
    `vm_name_taken`, a key with other parameters `idempotency_mismatch`.
-4. Status is read from the provider. A machine that ended by itself is shown as `destroyed` until it is destroyed or
-   its name is used again.
+4. Status is read from the provider. A machine that ended by itself is shown as `destroyed`. The same wish starts it
+   again where its provider still lists it (the embedded one keeps the home, also over a restart of the computer), and
+   any other wish for its name or key replaces it.
 """
 
 from __future__ import annotations
@@ -61,12 +62,12 @@ class MachineControl:
             check_machine_name(spec.name)
         provider = self._registry.get(spec.provider or self._settings.default_provider)
         async with self._locks.hold(f"key {key}"):
-            known = await self._alive(await self._store.by_key(self.owner, key))
+            known = await self._alive(await self._store.by_key(self.owner, key), spec)
             if known is not None:
                 return await self._same_wish(known, spec, by_key=True)
             name = spec.name or await self._free_name()
             async with self._locks.hold(f"name {name}"):
-                known = await self._alive(await self._store.find(self.owner, name))
+                known = await self._alive(await self._store.find(self.owner, name), spec)
                 if known is not None:
                     return await self._same_wish(known, spec, by_key=False)
                 return await self._make(provider, name, spec, key)
@@ -123,14 +124,27 @@ class MachineControl:
                 return name
         raise UsageError("No free name was found.", hint="Give one: %vm create NAME", code="usage_bad_name")
 
-    async def _alive(self, known: MachineRecord | None) -> MachineRecord | None:
-        """The row, unless its machine has ended by itself or was never finished: then it makes room."""
+    async def _alive(self, known: MachineRecord | None, spec: VMSpec) -> MachineRecord | None:
+        """The row; None if its machine was never finished, or has ended by itself and makes room (law 4)."""
         if known is not None:
             known = await settle(self._store, self.provider_of(known.vm), known)
         if known is None or await self._live_status(known.vm) != "destroyed":
             return known
+        if known.fingerprint == spec.fingerprint() and await self._start_again(known.vm):
+            return await self._store.find(self.owner, known.vm.id)
         await self._end(known.vm)
         return None
+
+    async def _start_again(self, vm: VM) -> bool:
+        """Start a machine that has ended by itself, with what its provider kept of it; False if that is nothing."""
+        provider = self.provider_of(vm)
+        if vm.id not in {machine.key for machine in await provider.list_owned(vm.owner)}:
+            return False
+        made = await provider.create(ProviderSpec(vm.name, vm.owner, vm.image), key=vm.id)
+        await self._store.save(
+            vm.id, "running", provider_vm_id=made.provider_vm_id, details=made.details, image=made.image
+        )
+        return True
 
     async def get(self, machine: str) -> VM:
         """The machine with that name or id."""

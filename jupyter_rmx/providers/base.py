@@ -6,7 +6,8 @@ Laws, held by `jupyter_rmx.testing.provider_contract`:
 2. The provider keeps the key with the machine, so that `list_owned` finds machines whose row was lost.
 3. `status` is read from the machine itself, never remembered.
 4. `destroy` is repeatable: what is gone already is success.
-5. Every failure is a ProviderError with a code and a hint; nothing half-made is left behind.
+5. A machine that `list_owned` still lists as `gone` is started again by `create` with its key, with its disk as it was.
+6. Every failure is a ProviderError with a code and a hint; nothing half-made is left behind.
 """
 
 from __future__ import annotations

@@ -4,7 +4,10 @@ Real Jupyter servers in processes of their own, over HTTP.
 """
 
 import asyncio
+import contextlib
+import json
 import os
+import signal
 import sqlite3
 from pathlib import Path
 
@@ -24,6 +27,16 @@ def folder(tmp_path):
     made = tmp_path / "jupyter"
     made.mkdir()
     return made
+
+
+@contextlib.asynccontextmanager
+async def fail_safe(seconds=60):
+    """Ends a wait that would never end; nothing is measured by it."""
+    watch = asyncio.get_running_loop().call_later(seconds, asyncio.current_task().cancel)
+    try:
+        yield
+    finally:
+        watch.cancel()
 
 
 async def run(machines, name, command):
@@ -74,6 +87,27 @@ async def test_a_machine_is_found_again_when_the_list_is_lost(folder):
         (found,) = await machines.list()
         assert (found.id, found.name, found.status) == (vm.id, "demo", "running")
         await machines.destroy("demo")
+        await machines.aclose()
+
+
+async def test_a_machine_that_ended_by_itself_is_started_again_with_its_files(folder):
+    with JupyterServer(folder) as server:
+        machines = HttpRemoteMachines(server.connection())
+        vm = await machines.create(VMSpec("demo"), key="k")
+        await run(machines, "demo", "echo kept > note")
+        # As after a restart of the computer: the processes are gone, the files are there.
+        record = json.loads((folder / "data" / "local" / vm.provider_vm_id / "machine.json").read_text())
+        os.kill(record["init_pid"], signal.SIGKILL)
+        async with fail_safe():
+            while (await machines.get("demo")).status != "destroyed":
+                await asyncio.sleep(0.01)
+        with pytest.raises(RmxError) as caught:
+            await run(machines, "demo", "true")
+        assert (caught.value.code, "%vm create demo" in caught.value.hint) == ("vm_not_running", True)
+        assert (await machines.create(VMSpec("demo"), key="k2")).id == vm.id
+        assert await run(machines, "demo", "cat note") == ("kept\n", Exit(0))
+        await machines.destroy("demo")
+        assert processes_of(folder / "data" / "local") == []
         await machines.aclose()
 
 

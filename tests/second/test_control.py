@@ -208,6 +208,23 @@ async def test_the_name_of_a_machine_that_ended_by_itself_is_free(control, provi
     assert (new.id != old.id, new.status, len(await control.list())) == (True, "running", 1)
 
 
+@pytest.mark.parametrize("key", ["k", "another"])
+async def test_a_machine_that_ended_is_started_again_if_its_provider_kept_it(control, provider, key):
+    old = await control.create(VMSpec("demo"), key="k")
+    provider.set_status("demo", "gone")
+    assert (await control.get("demo")).status == "destroyed"
+    assert await control.create(VMSpec("demo"), key=key) == old
+    assert ("destroy", old.provider_vm_id) not in provider.calls
+
+
+async def test_another_wish_replaces_a_machine_that_ended(control, provider):
+    old = await control.create(VMSpec("demo"), key="k")
+    provider.set_status("demo", "gone")
+    new = await control.create(VMSpec("demo", image="big"), key="another")
+    assert (new.id != old.id, new.image) == (True, "big")
+    assert ("destroy", old.provider_vm_id) in provider.calls
+
+
 @pytest.mark.parametrize(
     ("spec", "key", "code"),
     [
