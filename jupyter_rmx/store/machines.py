@@ -19,7 +19,7 @@ from jupyter_rmx.errors import StoreError
 from jupyter_rmx.models import VM, VMStatus
 from jupyter_rmx.store.schema import SCHEMA_VERSION, metadata, schema_info, vms
 
-BUSY_TIMEOUT_S = 10.0
+BUSY_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class MachineStore:
         self._url = make_url(url)
         self._engine: AsyncEngine | None = None
         self._opening = asyncio.Lock()
+        self._writing = asyncio.Lock()
 
     async def open(self) -> None:
         """Connect and make the tables; safe to call again."""
@@ -78,6 +79,12 @@ class MachineStore:
             ) from error
 
     @asynccontextmanager
+    async def _writes(self) -> AsyncIterator[AsyncConnection]:
+        # SQLite has one writer, and its busy handler is not fair: writers of one process queue here, in order.
+        async with self._writing, self._transaction() as connection:
+            yield connection
+
+    @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[AsyncConnection]:
         await self.open()
         assert self._engine is not None
@@ -102,7 +109,7 @@ class MachineStore:
             "worker": record.worker,
         }
         try:
-            async with self._transaction() as connection:
+            async with self._writes() as connection:
                 await connection.execute(insert(vms).values(values))
         except _TakenError:
             return False
@@ -136,12 +143,12 @@ class MachineStore:
         values: dict[str, Any] = {"status": status, "worker": worker}
         given = {"provider_vm_id": provider_vm_id, "details": details, "image": image}
         values.update({name: value for name, value in given.items() if value is not None})
-        async with self._transaction() as connection:
+        async with self._writes() as connection:
             await connection.execute(update(vms).where(vms.c.id == vm_id).values(values))
 
     async def remove(self, vm_id: str) -> None:
         """Forget the machine."""
-        async with self._transaction() as connection:
+        async with self._writes() as connection:
             await connection.execute(delete(vms).where(vms.c.id == vm_id))
 
     async def _one(self, condition: ColumnElement[bool]) -> MachineRecord | None:
