@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from jupyter_rmx.connection import Connection, find_connection, read_connection, runtime_dir
+from jupyter_rmx.control.worker import worker_is_alive, worker_mark
 from jupyter_rmx.errors import TransportError
 
 if sys.platform != "win32":
@@ -121,7 +122,7 @@ def _start(folder: Path) -> ServerUse:
     # Its lock is there before its connection file can be found, so that no one takes it for a server of the user's own.
     users = folder / f"rmx-{process.pid}.users"
     lock = os.open(users, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-    os.write(lock, repr(_born(process.pid)).encode())
+    os.write(lock, worker_mark(process.pid).encode())
     _lock_shared(lock)
     try:
         connection = _wait_for(process, folder / f"rmx-{process.pid}.json", log)
@@ -156,23 +157,12 @@ def _wait_for(process: subprocess.Popen[bytes], file: Path, log: Path) -> Connec
     )
 
 
-def _born(pid: int) -> float:
-    """When a process started, in seconds since 1970; 0 if there is none. With it a reused pid is noticed."""
-    import psutil
-
-    try:
-        return psutil.Process(pid).create_time()
-    except psutil.Error:
-        return 0.0
-
-
 def _end(pid: int, users: Path) -> None:
     """End the background server, if `pid` is still the process that `users` was made for."""
     import psutil
 
     try:
-        same = users.read_text() == repr(_born(pid))
-        if same:
+        if worker_is_alive(users.read_text()):
             process = psutil.Process(pid)
             process.terminate()
             process.wait(END_S)

@@ -10,9 +10,17 @@ SAME_START_S = 5.0
 """Two start times this close are one: the kernel's boot time, from which they are reckoned, moves with the clock."""
 
 
+def worker_mark(pid: int) -> str:
+    """The mark of a process; one that never matches if there is none."""
+    try:
+        return f"{pid}-{psutil.Process(pid).create_time():.2f}"
+    except psutil.Error:
+        return f"{pid}-0.00"
+
+
 def this_worker() -> str:
     """The mark of this process."""
-    return f"{os.getpid()}-{psutil.Process().create_time():.2f}"
+    return worker_mark(os.getpid())
 
 
 def worker_is_alive(worker: str | None) -> bool:
