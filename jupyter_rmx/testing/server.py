@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -20,18 +21,26 @@ class JupyterServer:
     """`with JupyterServer(folder) as server:`; machines outlive it, unless `folder`'s tests end them.
 
     Runtime directory, configuration and `JUPYTER_RMX_DATA_DIR` lie in `folder`, and a second server in the same
-    folder sees the same machines. `options` are words for its command line.
+    folder, or with the same `data_dir`, sees the same machines. `options` are words for its command line.
     """
 
     token = "for-tests-only"  # noqa: S105 - a throw-away server on loopback
 
-    def __init__(self, folder: Path, *, options: tuple[str, ...] = (), extension: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        options: Sequence[str] = (),
+        extension: bool = True,
+        data_dir: Path | None = None,
+    ) -> None:
         self.folder = folder
-        self.data_dir = folder / "data"
+        self.data_dir = data_dir or folder / "data"
         self.environment = os.environ | {
             "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
             "JUPYTER_CONFIG_DIR": str(folder / "config"),
             "JUPYTER_RMX_DATA_DIR": str(self.data_dir),
+            "IPYTHONDIR": str(folder / "ipython"),
         }
         self.environment.pop("JUPYTER_RMX_CONNECTION", None)
         extensions = {
@@ -70,6 +79,7 @@ class JupyterServer:
         assert self.process is not None
         return self.process.pid
 
+    @property
     def connection(self) -> Connection:
         """Its connection, as soon as it listens; RuntimeError with its log if it does not."""
         file = self.folder / "runtime" / f"rmx-{self.pid}.json"

@@ -101,7 +101,7 @@ def bench_create(runs: int, folder: Path) -> list[Figure]:
     from IPython.core.interactiveshell import InteractiveShell
 
     with JupyterServer(folder) as server:
-        server.connection()
+        assert server.connection
         os.environ.update(
             {name: server.environment[name] for name in ("JUPYTER_RUNTIME_DIR", "JUPYTER_RMX_DATA_DIR")}
         )

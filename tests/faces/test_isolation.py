@@ -53,12 +53,12 @@ def server(tmp_path):
 
 
 async def test_the_machine_s_port_is_shown_and_not_the_computer_s(server, host_port, tmp_path):
-    machines = HttpRemoteMachines(server.connection())
+    machines = HttpRemoteMachines(server.connection)
     vm = await machines.create(VMSpec("demo"), key="k")
     try:
         if vm.details["shared_loopback"]:
             pytest.skip("no-kernel-feature: no network namespaces here")
-        front = server.connection().url.replace("127.0.0.1", "localhost").rstrip("/")
+        front = server.connection.url.replace("127.0.0.1", "localhost").rstrip("/")
         link = await machines.open_port("demo", host_port, origin=front)
         # curl keeps no Secure cookie of a plain http name below localhost, as browsers do: it is carried by hand.
         head = curl("--dump-header", "-", link.open_url)

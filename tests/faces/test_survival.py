@@ -55,14 +55,14 @@ async def run(machines, name, command):
 
 async def test_a_machine_outlives_a_killed_server_and_is_adopted(folder):
     with JupyterServer(folder) as first:
-        machines = HttpRemoteMachines(first.connection())
+        machines = HttpRemoteMachines(first.connection)
         vm = await machines.create(VMSpec("demo"), key="k")
         started = "echo kept > note; nohup sleep 1000 >/dev/null 2>&1 & echo $!"
         pid = (await run(machines, "demo", started))[0].strip()
         await machines.aclose()
         first.kill()
     with JupyterServer(folder) as second:
-        machines = HttpRemoteMachines(second.connection())
+        machines = HttpRemoteMachines(second.connection)
         assert await machines.list() == [vm]
         assert await run(machines, "demo", f"cat note; kill -0 {pid} && echo alive") == (
             "kept\nalive\n",
@@ -76,14 +76,14 @@ async def test_a_machine_outlives_a_killed_server_and_is_adopted(folder):
 
 async def test_a_machine_is_found_again_when_the_list_is_lost(folder):
     with JupyterServer(folder) as first:
-        machines = HttpRemoteMachines(first.connection())
+        machines = HttpRemoteMachines(first.connection)
         vm = await machines.create(VMSpec("demo"), key="k")
         await machines.aclose()
         first.kill()
     for file in (folder / "data").glob("store.sqlite3*"):
         file.unlink()
     with JupyterServer(folder) as second:
-        machines = HttpRemoteMachines(second.connection())
+        machines = HttpRemoteMachines(second.connection)
         (found,) = await machines.list()
         assert (found.id, found.name, found.status) == (vm.id, "demo", "running")
         await machines.destroy("demo")
@@ -92,7 +92,7 @@ async def test_a_machine_is_found_again_when_the_list_is_lost(folder):
 
 async def test_a_machine_that_ended_by_itself_is_started_again_with_its_files(folder):
     with JupyterServer(folder) as server:
-        machines = HttpRemoteMachines(server.connection())
+        machines = HttpRemoteMachines(server.connection)
         vm = await machines.create(VMSpec("demo"), key="k")
         await run(machines, "demo", "echo kept > note")
         # As after a restart of the computer: the processes are gone, the files are there.
@@ -113,7 +113,7 @@ async def test_a_machine_that_ended_by_itself_is_started_again_with_its_files(fo
 
 async def test_two_servers_share_the_machines_of_their_user(folder):
     with JupyterServer(folder) as first, JupyterServer(folder) as second:
-        one, two = HttpRemoteMachines(first.connection()), HttpRemoteMachines(second.connection())
+        one, two = HttpRemoteMachines(first.connection), HttpRemoteMachines(second.connection)
         made = await asyncio.gather(
             *(machines.create(VMSpec("demo"), key="k") for machines in (one, two) for _ in range(3)),
             return_exceptions=True,
@@ -149,7 +149,7 @@ def open_sockets(pid: int) -> int:
 
 async def test_fifty_machines_eight_at_a_time_leave_nothing(folder):
     with JupyterServer(folder) as server:
-        machines = HttpRemoteMachines(server.connection())
+        machines = HttpRemoteMachines(server.connection)
         assert await machines.list() == []
         before = processes_of(folder)
         gate = asyncio.Semaphore(AT_ONCE)

@@ -26,7 +26,7 @@ def server(tmp_path):
 @pytest.fixture
 def machines(server, jp_asyncio_loop):
     run = jp_asyncio_loop.run_until_complete
-    made = HttpRemoteMachines(server.connection())
+    made = HttpRemoteMachines(server.connection)
     run(made.create(VMSpec("demo"), key="k"))
     yield made
     run(made.destroy("demo"))
@@ -42,7 +42,7 @@ async def output(machines, command):
 
 async def raw_put(server, name, *, length):
     """A connection on which a PUT has begun."""
-    connection = server.connection()
+    connection = server.connection
     host, port = connection.url.split("/")[2].split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     path = connection.url.split(f":{port}", 1)[1] + f"rmx/api/v1/machines/demo/files/{name}"

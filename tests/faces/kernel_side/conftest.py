@@ -1,65 +1,28 @@
 """A Jupyter server in a process of its own, as a kernel or a terminal meets it."""
 
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
 
-START_S = 100.0
+from jupyter_rmx.testing.server import JupyterServer
 
 
-class ServerProcess:
-    """`jupyter server` with private folders; `data` may be another one's, to adopt its machines."""
+class ServerProcess(JupyterServer):
+    """A running server with folders of its own; `data` may be another one's, to adopt its machines.
+
+    `env` is the environment of its kernels.
+    """
 
     def __init__(self, data=None, options=()):
-        self.folder = Path(tempfile.mkdtemp(prefix="rmxk-"))
-        self.data = data or self.folder / "rmx"
+        super().__init__(Path(tempfile.mkdtemp(prefix="rmxk-")), options=options, data_dir=data)
+        self.start()
+        assert self.connection
         self.runtime = self.folder / "runtime"
-        self.env = {
-            **os.environ,
-            "JUPYTER_RUNTIME_DIR": str(self.runtime),
-            "JUPYTER_CONFIG_DIR": str(self.folder / "config"),
-            "JUPYTER_RMX_DATA_DIR": str(self.data),
-            "IPYTHONDIR": str(self.folder / "ipython"),
-            "JUPYTER_TOKEN": "test",
-        }
-        self.env.pop("JUPYTER_RMX_CONNECTION", None)
-        self.log = self.folder / "log"
-        command = [
-            sys.executable,
-            "-m",
-            "jupyter_server",
-            "--no-browser",
-            "--ServerApp.port=0",
-            "--allow-root",
-        ]
-        command += [
-            f"--ServerApp.root_dir={self.folder}",
-            "--ServerApp.jpserver_extensions={'jupyter_rmx':True}",
-        ]
-        command += options
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                command, env=self.env, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
-        self.file = self.runtime / f"rmx-{self.process.pid}.json"
-        self.env["JUPYTER_RMX_CONNECTION"] = str(self.file)
-        deadline = time.monotonic() + START_S
-        while not self.file.exists():
-            assert self.process.poll() is None and time.monotonic() < deadline, self.log.read_text()
-            time.sleep(0.05)
-
-    @property
-    def connection(self):
-        from jupyter_rmx.connection import read_connection
-
-        return read_connection(self.file)
+        self.file = self.runtime / f"rmx-{self.pid}.json"
+        self.env = self.environment | {"JUPYTER_RMX_CONNECTION": str(self.file)}
 
     def call(self, use):
         """`use(client)` on a loop of its own."""
@@ -112,12 +75,12 @@ class ServerProcess:
 
         self.call(use)
 
-    def stop(self):
+    def finish(self):
+        """Destroy its machines and stop it, if it still runs; remove its folder."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.destroy_all()
-            self.process.terminate()
-            self.process.wait(START_S)
+            self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -126,7 +89,7 @@ def server():
     """The server of most tests."""
     running = ServerProcess()
     yield running
-    running.stop()
+    running.finish()
 
 
 @pytest.fixture
@@ -135,8 +98,8 @@ def own_server():
     running = ServerProcess()
     yield running
     if running.process.poll() is not None:
-        ServerProcess(data=running.data).stop()
-    running.stop()
+        ServerProcess(data=running.data_dir).finish()
+    running.finish()
 
 
 @pytest.fixture(scope="session")
@@ -166,7 +129,7 @@ def start_server():
 
     yield start
     for running in started:
-        running.stop()
+        running.finish()
 
 
 @pytest.fixture

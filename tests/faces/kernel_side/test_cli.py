@@ -127,7 +127,6 @@ def alone(server, tmp_path):
         "JUPYTER_RMX_DATA_DIR": str(tmp_path / "data"),
     }
     del env["JUPYTER_RMX_CONNECTION"]
-    env.pop("JUPYTER_TOKEN")
     return env
 
 
