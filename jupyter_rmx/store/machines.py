@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,12 +15,14 @@ from sqlalchemy import ColumnElement, Row, and_, delete, event, insert, or_, sel
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.schema import CreateTable
 
 from jupyter_rmx.errors import StoreError
 from jupyter_rmx.models import VM, VMStatus
 from jupyter_rmx.store.schema import SCHEMA_VERSION, metadata, schema_info, vms
 
 BUSY_TIMEOUT_S = 30.0
+LOCKED = "store_locked"
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,7 @@ class MachineStore:
                 return
             engine = self._build_engine()
             try:
-                async with _mapped_errors(), engine.begin() as connection:
-                    await connection.run_sync(metadata.create_all)
-                    await _check_version(connection)
+                await _prepare(engine)
             except BaseException:
                 await engine.dispose()
                 raise
@@ -194,11 +195,38 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     cursor.close()
 
 
+async def _prepare(engine: AsyncEngine) -> None:
+    """Make the tables; another Jupyter may do the same at this moment, and nothing here minds that it was first.
+
+    SQLite says `locked` at once, without its busy time-out, where two switch a new file to WAL or both want to write
+    after reading: then it is tried again.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            async with _mapped_errors(), engine.begin() as connection:
+                for table in metadata.sorted_tables:
+                    await connection.execute(CreateTable(table, if_not_exists=True))
+                await _check_version(connection)
+        except StoreError as error:
+            if error.code != LOCKED or time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.05)
+        else:
+            return
+
+
 async def _check_version(connection: AsyncConnection) -> None:
-    found = (await connection.execute(select(schema_info.c.version))).scalar()
+    read = select(schema_info.c.version)
+    found = (await connection.execute(read)).scalar()
     if found is None:
-        await connection.execute(insert(schema_info).values(version=SCHEMA_VERSION))
-    elif found > SCHEMA_VERSION:
+        try:
+            async with connection.begin_nested():
+                await connection.execute(insert(schema_info).values(version=SCHEMA_VERSION))
+        except IntegrityError:
+            pass  # written by another process since we looked
+        found = (await connection.execute(read)).scalar()
+    if found is not None and found > SCHEMA_VERSION:
         raise StoreError(
             f"The list of machines was written by a newer jupyter_rmx (schema {found}, this one knows {SCHEMA_VERSION}).",
             hint="Update jupyter_rmx here: pip install --upgrade jupyter_rmx",
@@ -228,7 +256,7 @@ def _map(text: str) -> StoreError:
         return StoreError(
             "The list of machines is locked by another process.",
             hint="Try again in a moment.",
-            code="store_locked",
+            code=LOCKED,
         )
     if "readonly" in text or "unable to open" in text:
         return StoreError(

@@ -17,16 +17,27 @@ import pytest
 from jupyter_rmx.client import HttpRemoteMachines
 from jupyter_rmx.errors import RmxError
 from jupyter_rmx.models import ExecSpec, Exit, Output, VMSpec
+from jupyter_rmx.providers.drivers.local import LocalProvider
+from jupyter_rmx.settings import Settings
 from jupyter_rmx.testing.server import JupyterServer
 
 MANY, AT_ONCE = 50, 8
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, jp_asyncio_loop):
+    """Folder of the servers; a test that fails leaves no machine either."""
     made = tmp_path / "jupyter"
     made.mkdir()
-    return made
+    yield made
+    jp_asyncio_loop.run_until_complete(destroy_all(Settings(data_dir=made / "data")))
+
+
+async def destroy_all(settings):
+    provider = LocalProvider(settings)
+    for vm in await provider.list_owned(settings.owner):
+        await provider.destroy(vm.provider_vm_id)
+    await provider.aclose()
 
 
 @contextlib.asynccontextmanager

@@ -142,3 +142,15 @@ async def test_a_full_disk_is_one_clear_line_and_the_rows_stay_true(tiny_disk):
         assert len(await store.list("me")) == kept
     finally:
         await store.aclose()
+
+
+async def test_many_may_open_a_new_file_at_once(tmp_path):
+    # As two Jupyter servers that start together for the first time.
+    for number in range(10):
+        stores = [MachineStore(f"sqlite+aiosqlite:///{tmp_path}/{number}/store.sqlite3") for _ in range(8)]
+        try:
+            await asyncio.gather(*(store.open() for store in stores))
+            assert await stores[0].reserve(record())
+            assert len(await stores[-1].list("me")) == 1
+        finally:
+            await asyncio.gather(*(store.aclose() for store in stores))
