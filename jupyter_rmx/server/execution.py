@@ -62,6 +62,7 @@ class ExecHandler(WebSocketMixin, websocket.WebSocketHandler, RmxHandler):
 
     def open(self, machine: str) -> None:
         """Wait for `start`."""
+        self.set_nodelay(True)  # else small messages wait for the client's delayed acknowledgement, 40 ms
         self._machine = machine
         self._session: ExecSession | None = None
         self._task: asyncio.Task[None] | None = None
