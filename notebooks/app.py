@@ -7,6 +7,7 @@ It listens on the machine's own loopback address, where no one but the machine i
 
 import asyncio
 import csv
+import errno
 import html
 import platform
 import sys
@@ -153,7 +154,13 @@ class Echo(tornado.websocket.WebSocketHandler):
 async def main():
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 8000
     app = tornado.web.Application([("/", Page), ("/say", Say), ("/echo", Echo)], port=port)
-    app.listen(port, address="127.0.0.1")
+    try:
+        app.listen(port, address="127.0.0.1")
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        print("The app runs already.", flush=True)
+        return
     print(f"listening on 127.0.0.1:{port}", flush=True)
     await asyncio.Event().wait()
 
