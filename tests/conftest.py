@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["pytest_jupyter.jupyter_server"]
+pytest_plugins = ["pytest_jupyter.jupyter_server", "pytester"]
 
 SKIP_REASONS = ("no-shared", "not-this-os", "no-kernel-feature")
 

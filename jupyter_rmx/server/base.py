@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from jupyter_rmx.manager import MachineManager
 
 AUTH_RESOURCE = "rmx"
-BODY_LIMIT = 1024 * 1024
 
 
 class RmxHandler(JupyterHandler):
@@ -62,20 +61,7 @@ class RmxAPIHandler(RmxHandler, APIHandler):
 
         Raises UsageError `usage_json_parse_failed`, `usage_expected_object`.
         """
-        body = self.request.body
-        if not body:
-            return {}
-        try:
-            value = json.loads(body)
-        except ValueError as error:
-            raise UsageError(
-                "The body is not JSON.", hint="Send a JSON object.", code="usage_json_parse_failed"
-            ) from error
-        if not isinstance(value, dict):
-            raise UsageError(
-                "The body is not a JSON object.", hint="Send a JSON object.", code="usage_expected_object"
-            )
-        return value
+        return json_object(self.request.body) if self.request.body else {}
 
     def text_field(self, body: dict[str, Any], name: str) -> str | None:
         """An optional text of the body; UsageError `usage_bad_field` for any other type."""
@@ -110,6 +96,21 @@ class RmxAPIHandler(RmxHandler, APIHandler):
             self.log.info("%s %s: %s", self.prepare_request_id(), value.code, value.message)
             return
         super().log_exception(typ, value, tb)
+
+
+def json_object(text: str | bytes) -> dict[str, Any]:
+    """A JSON object; UsageError `usage_json_parse_failed` or `usage_expected_object` for anything else."""
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise UsageError(
+            "This is not JSON.", hint="Send a JSON object.", code="usage_json_parse_failed"
+        ) from error
+    if not isinstance(value, dict):
+        raise UsageError(
+            "This is not a JSON object.", hint="Send a JSON object.", code="usage_expected_object"
+        )
+    return value
 
 
 _CODE_OF_STATUS = {401: "unauthorized", 403: "forbidden", 404: "not_found", 405: "method_not_allowed"}

@@ -24,7 +24,7 @@ from tornado import web, websocket
 
 from jupyter_rmx.errors import RmxError, UsageError
 from jupyter_rmx.models import ExecSpec, Exit, Output, SignalName
-from jupyter_rmx.server.base import RmxHandler, error_envelope
+from jupyter_rmx.server.base import RmxHandler, error_envelope, json_object
 from jupyter_rmx.service import ExecSession
 
 STREAM_BYTE = {"stdout": b"\x01", "stderr": b"\x02"}
@@ -80,7 +80,7 @@ class ExecHandler(WebSocketMixin, websocket.WebSocketHandler, RmxHandler):
         if isinstance(message, bytes):
             await self._input.put(message)
             return
-        wire = _json_message(message)
+        wire = json_object(message)
         kind = wire.get("type")
         if kind == "start" and self._task is None:
             self._task = asyncio.ensure_future(self._run(_spec(wire)))
@@ -166,20 +166,6 @@ class ExecHandler(WebSocketMixin, websocket.WebSocketHandler, RmxHandler):
         """The client is gone, or all is done: let go of the command."""
         if self._task is not None and not self._task.done():
             self._task.cancel()
-
-
-def _json_message(message: str) -> dict[str, Any]:
-    try:
-        wire = json.loads(message)
-    except ValueError as error:
-        raise UsageError(
-            "The message is not JSON.", hint="Send JSON text.", code="usage_json_parse_failed"
-        ) from error
-    if not isinstance(wire, dict):
-        raise UsageError(
-            "The message is no JSON object.", hint="Send an object.", code="usage_expected_object"
-        )
-    return wire
 
 
 def _spec(wire: dict[str, Any]) -> ExecSpec:

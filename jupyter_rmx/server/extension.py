@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from jupyter_server.extension.application import ExtensionApp
 from traitlets import Float, Int, Unicode, default
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from jupyter_rmx.server.alias import AliasRoute
 
 WARM_UP_AFTER_S = 0.5
+REACHED_BY_LOOPBACK = frozenset({"", "*", "0.0.0.0", "::", "localhost", "127.0.0.1", "::1"})  # noqa: S104 - compared with
 SERVE_OPTIONS = ("--ServerApp.ip=127.0.0.1", "--ServerApp.port=0", "--ServerApp.allow_root=True")
 
 
@@ -126,8 +127,13 @@ class RmxExtension(ExtensionApp):
                 self._manager.on_destroyed = self._alias.close_machine
         return self._manager
 
+    def _server_url(self) -> SplitResult:
+        """Where this computer reaches the server: loopback, unless it listens on one other address only."""
+        app = self.serverapp
+        return urlsplit(app.local_url if app.ip in REACHED_BY_LOOPBACK else app.connection_url)
+
     def _origin(self) -> str:
-        parts = urlsplit(self.serverapp.local_url)
+        parts = self._server_url()
         host = "localhost" if parts.hostname in {"127.0.0.1", "::1"} else parts.hostname
         return f"{parts.scheme}://{host}:{parts.port}" if parts.port else f"{parts.scheme}://{host}"
 
@@ -136,14 +142,22 @@ class RmxExtension(ExtensionApp):
 
     async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
         """Tell kernels where we are; the rest waits until Jupyter has answered its first requests."""
-        parts = urlsplit(serverapp.local_url)
+        if serverapp.sock:
+            self.log.warning(
+                "jupyter_rmx: kernels cannot use machines here; Jupyter must listen on a port for that."
+            )
+        else:
+            self._write_connection(serverapp)
+        self._warming = asyncio.ensure_future(self._warm_up())
+
+    def _write_connection(self, serverapp: Any) -> None:
+        parts = self._server_url()
         url = f"{parts.scheme}://{parts.netloc}{serverapp.base_url}"
         connection = Connection(url, self._key, os.getpid(), __version__, serverapp.certfile or None)
         try:
             self._connection_file = write_connection(connection)
         except OSError as error:
             self.log.error("jupyter_rmx: kernels will not find this server: %s", error)
-        self._warming = asyncio.ensure_future(self._warm_up())
 
     async def _warm_up(self) -> None:
         """Import the heavy libraries in a thread and open the store, so that the first request need not."""

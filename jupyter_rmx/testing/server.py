@@ -24,8 +24,6 @@ class JupyterServer:
     folder, or with the same `data_dir`, sees the same machines. `options` are words for its command line.
     """
 
-    token = "for-tests-only"  # noqa: S105 - a throw-away server on loopback
-
     def __init__(
         self,
         folder: Path,
@@ -33,8 +31,10 @@ class JupyterServer:
         options: Sequence[str] = (),
         extension: bool = True,
         data_dir: Path | None = None,
+        token: str = "for-tests-only",  # noqa: S107 - a throw-away server on loopback
     ) -> None:
         self.folder = folder
+        self.token = token
         self.data_dir = data_dir or folder / "data"
         self.environment = os.environ | {
             "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
