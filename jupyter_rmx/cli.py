@@ -107,6 +107,8 @@ async def _create(client: HttpRemoteMachines, request: Request) -> int:
     values = request.values
     spec = VMSpec(name=values["name"], provider=values["provider"], image=values["image"])
     vm = await client.create(spec, key=secrets.token_hex(16))
+    if vm.details.get("notice"):
+        print(vm.details["notice"], file=sys.stderr)
     return _answer(request, vm.to_wire(), f"{vm.name}: {vm.status} ({vm.provider})")
 
 

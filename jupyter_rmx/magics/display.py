@@ -70,26 +70,29 @@ def _age(moment: datetime, now: datetime) -> str:
 
 
 class Machine(Shown):
-    """One machine."""
+    """One machine; `notice` is what its provider wants said of it, if anything."""
 
-    def __init__(self, vm: VM) -> None:
+    def __init__(self, vm: VM, notice: str = "") -> None:
         self.vm = vm
+        self.notice = notice
         self.name = vm.name
         self.id = vm.id
         self.status = vm.status
 
     def text(self) -> str:
         """Its name, state and provider."""
-        return f"{self.vm.name}: {self.vm.status} ({self.vm.provider})"
+        line = f"{self.vm.name}: {self.vm.status} ({self.vm.provider})"
+        return f"{line}\n{self.notice}" if self.notice else line
 
     def html(self) -> str:
         """The same, with a first step."""
         vm = self.vm
         step = f"%%vm {vm.name}"
+        said = f'<div style="{_MUTED}">{escape(self.notice)}</div>' if self.notice else ""
         return (
             f"<div><b>{escape(vm.name)}</b> &nbsp; {_state(vm)} &nbsp; "
             f'<span style="{_MUTED}">{escape(vm.provider)} · run a cell there with</span> '
-            f"<code>{escape(step)}</code></div>"
+            f"<code>{escape(step)}</code></div>{said}"
         )
 
 

@@ -33,6 +33,7 @@ class Session:
         self._client: HttpRemoteMachines | None = None
         self._stop_beats: Callable[[], None] = lambda: None
         self._names: tuple[float, list[VM]] | None = None
+        self._said: set[str] = set()
         self._pid = os.getpid()
 
     @property
@@ -88,6 +89,14 @@ class Session:
     def saw(self, machines: list[VM]) -> None:
         """Remember the machines for the completion."""
         self._names = (time.monotonic(), machines)
+
+    def notice_of(self, vm: VM) -> str:
+        """What the provider wants said of its machine (as that its ports are shared), the first time only."""
+        notice = str(vm.details.get("notice") or "")
+        if notice in self._said:
+            return ""
+        self._said.add(notice)
+        return notice
 
     def machines_for_completion(self) -> list[VM]:
         """The machines, at most some seconds old; asked for only where a server is in use, and not for long."""

@@ -66,7 +66,7 @@ class VMMagics(Magics):
             self._session.service().create(spec, key=keys.of(spec)), "Making the machine"
         )
         keys.made(spec, vm.name, vm.id)
-        return Machine(vm)
+        return Machine(vm, self._session.notice_of(vm))
 
     def _ls(self, _request: Request) -> Shown:
         machines = self._session.runner.call(self._session.service().list())

@@ -187,3 +187,10 @@ def test_a_server_that_cannot_start_says_where_to_look(alone, tmp_path):
     assert (code, out) == (1, "")
     assert "could not be started" in err and "rmx-serve.log" in err
     assert server_pids(alone) == []
+
+
+def test_shared_ports_are_said(start_server, monkeypatch):
+    monkeypatch.setenv("JUPYTER_RMX_LOCAL_ISOLATION", "plain")
+    code, out, err = rmx(start_server().env, "create", "bare")
+    assert (code, out) == (0, "bare: running (local)\n")
+    assert "its ports are ports of this computer itself" in err

@@ -258,3 +258,14 @@ def test_loading_twice_and_unloading(ip, capsys):
     assert "vm" not in ip.magics_manager.magics["line"]
     assert ip.Completer.custom_matchers == []
     ip.run_line_magic("load_ext", "jupyter_rmx")
+
+
+def test_shared_ports_are_said_once(ip, bundle, start_server, monkeypatch):
+    """Where nothing can be isolated (here: forced), the first machine says that its ports are this computer's."""
+    monkeypatch.setenv("JUPYTER_RMX_LOCAL_ISOLATION", "plain")
+    bare = start_server()
+    monkeypatch.setenv("JUPYTER_RMX_CONNECTION", str(bare.file))
+    first, second = bundle("%vm create bare-1"), bundle("%vm create bare-2")
+    for kind in ("text/plain", "text/html"):
+        assert "its ports are ports of this computer itself" in first[kind]
+        assert "ports" not in second[kind]
