@@ -23,12 +23,12 @@ from contextlib import asynccontextmanager
 from jupyter_rmx.clock import Clock
 from jupyter_rmx.control.recover import settle
 from jupyter_rmx.control.worker import this_worker, worker_is_alive
-from jupyter_rmx.errors import UsageError, WorkflowError
+from jupyter_rmx.errors import StoreError, UsageError, WorkflowError
 from jupyter_rmx.models import VM, VMSpec, VMStatus, check_idempotency_key, check_machine_name, new_id
 from jupyter_rmx.providers.base import ProviderSpec, VMProvider
 from jupyter_rmx.providers.registry import ProviderRegistry
 from jupyter_rmx.settings import Settings
-from jupyter_rmx.store.machines import MachineRecord, MachineStore
+from jupyter_rmx.store.machines import DISK_FULL, MachineRecord, MachineStore
 
 FREE_NAME_TRIES = 20
 
@@ -62,9 +62,12 @@ class MachineControl:
             check_machine_name(spec.name)
         provider = self._registry.get(spec.provider or self._settings.default_provider)
         async with self._locks.hold(f"key {key}"):
-            known = await self._alive(await self._store.by_key(self.owner, key), spec)
+            known = await self._store.by_key(self.owner, key)
             if known is not None:
-                return await self._same_wish(known, spec, by_key=True)
+                async with self._locks.hold(f"name {known.vm.name}"):
+                    known = await self._alive(await self._store.by_key(self.owner, key), spec)
+                    if known is not None:
+                        return await self._same_wish(known, spec, by_key=True)
             name = spec.name or await self._free_name()
             async with self._locks.hold(f"name {name}"):
                 known = await self._alive(await self._store.find(self.owner, name), spec)
@@ -125,8 +128,11 @@ class MachineControl:
         raise UsageError("No free name was found.", hint="Give one: %vm create NAME", code="usage_bad_name")
 
     async def _alive(self, known: MachineRecord | None, spec: VMSpec) -> MachineRecord | None:
-        """The row; None if its machine was never finished, or has ended by itself and makes room (law 4)."""
-        if known is not None:
+        """The row; None if its machine was never finished, or has ended by itself and makes room (law 4).
+
+        The caller holds the name's lock, so a row that this process was working on is one whose work failed.
+        """
+        if known is not None and not self._is_worked_on_elsewhere(known):
             known = await settle(self._store, self.provider_of(known.vm), known)
         if known is None or await self._live_status(known.vm) != "destroyed":
             return known
@@ -134,6 +140,9 @@ class MachineControl:
             return await self._store.find(self.owner, known.vm.id)
         await self._end(known.vm)
         return None
+
+    def _is_worked_on_elsewhere(self, known: MachineRecord) -> bool:
+        return known.worker != self._worker and worker_is_alive(known.worker)
 
     async def _start_again(self, vm: VM) -> bool:
         """Start a machine that has ended by itself, with what its provider kept of it; False if that is nothing."""
@@ -180,13 +189,18 @@ class MachineControl:
         known = await self._known(machine)
         async with self._locks.hold(f"name {known.vm.name}"):
             known = await self._known(known.vm.id)
-            if known.vm.status == "creating" and worker_is_alive(known.worker):
+            if known.vm.status == "creating" and self._is_worked_on_elsewhere(known):
                 raise _busy(known.vm.name, "being created", "vm_create_in_progress")
             await self._end(known.vm)
         return known.vm
 
     async def _end(self, vm: VM) -> None:
-        await self._store.save(vm.id, "destroying", worker=self._worker)
+        try:
+            await self._store.save(vm.id, "destroying", worker=self._worker)
+        except StoreError as error:
+            if error.code != DISK_FULL:
+                raise
+            # To end the machine is what frees the disk. The mark is for a crash in between, which `destroy` mends, too.
         provider = self.provider_of(vm)
         if vm.provider_vm_id is not None:
             await provider.destroy(vm.provider_vm_id)

@@ -20,6 +20,7 @@ from jupyter_rmx.providers.base import ProviderVM, VMProvider
 from jupyter_rmx.store.machines import MachineRecord, MachineStore
 
 log = logging.getLogger(__name__)
+HALF_DONE = frozenset({"creating", "destroying"})
 
 
 async def recover(store: MachineStore, provider: VMProvider, owner: str, now: datetime) -> None:
@@ -28,6 +29,8 @@ async def recover(store: MachineStore, provider: VMProvider, owner: str, now: da
     found = {machine.key: machine for machine in await provider.list_owned(owner)}
     rows = {record.vm.id: record for record in await store.list(owner) if record.vm.provider == provider.name}
     for record in rows.values():
+        if record.vm.status not in HALF_DONE or worker_is_alive(record.worker):
+            continue
         try:
             await _mend(store, provider, record, found.get(record.vm.id))
         except RmxError as error:
@@ -42,8 +45,6 @@ async def _mend(
     store: MachineStore, provider: VMProvider, record: MachineRecord, machine: ProviderVM | None
 ) -> None:
     vm = record.vm
-    if vm.status not in {"creating", "destroying"} or worker_is_alive(record.worker):
-        return
     if vm.status == "creating" and machine is not None and machine.status != "gone":
         await store.save(
             vm.id,
@@ -59,8 +60,8 @@ async def _mend(
 
 
 async def settle(store: MachineStore, provider: VMProvider, record: MachineRecord) -> MachineRecord | None:
-    """One row, mended now if the process that worked on it is dead; None if it is gone."""
-    if record.vm.status not in {"creating", "destroying"} or worker_is_alive(record.worker):
+    """One row on which nobody works, mended if it is half-done; None if it is gone then."""
+    if record.vm.status not in HALF_DONE:
         return record
     found = {machine.key: machine for machine in await provider.list_owned(record.vm.owner)}
     await _mend(store, provider, record, found.get(record.vm.id))

@@ -23,6 +23,8 @@ from jupyter_rmx.store.schema import SCHEMA_VERSION, metadata, schema_info, vms
 
 BUSY_TIMEOUT_S = 30.0
 LOCKED = "store_locked"
+DISK_FULL = "store_disk_full"
+LOG_PAGES = 16
 
 
 @dataclass(frozen=True)
@@ -191,6 +193,8 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     # Several Jupyter servers of one user share the file: readers must not block the writer.
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")
+    # Folded back early: a log that does not grow can be written on a full disk, on which machines are being ended.
+    cursor.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
 
@@ -250,7 +254,7 @@ def _map(text: str) -> StoreError:
         return StoreError(
             "The list of machines cannot be written: the disk is full.",
             hint="Free some space in your home directory (or set JUPYTER_RMX_DATA_DIR), then try again.",
-            code="store_disk_full",
+            code=DISK_FULL,
         )
     if "locked" in text:
         return StoreError(

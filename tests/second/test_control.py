@@ -9,8 +9,8 @@ import pytest
 from jupyter_rmx.clock import SystemClock
 from jupyter_rmx.control.machines import KeyedLocks, MachineControl
 from jupyter_rmx.control.recover import recover
-from jupyter_rmx.control.worker import this_worker, worker_is_alive
-from jupyter_rmx.errors import ProviderError, UsageError, WorkflowError
+from jupyter_rmx.control.worker import this_worker, worker_is_alive, worker_mark
+from jupyter_rmx.errors import ProviderError, StoreError, UsageError, WorkflowError
 from jupyter_rmx.models import VM, VMSpec
 from jupyter_rmx.providers.base import ProviderVM
 from jupyter_rmx.settings import Settings
@@ -302,9 +302,42 @@ async def test_a_wish_for_what_a_killed_process_left_is_met(store, provider, con
     assert len(provider.machines) == len(await control.list()) == 1
 
 
+@pytest.mark.parametrize("by", ["key", "name"])
+async def test_a_destroy_that_failed_here_does_not_block_the_name(store, provider, control, monkeypatch, by):
+    await control.create(VMSpec("demo"), key="k")
+
+    async def no_remove(_vm_id):
+        raise StoreError("The disk is full.", code="store_disk_full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "remove", no_remove)
+        with pytest.raises(StoreError):
+            await control.destroy("demo")
+    assert [row.vm.status for row in await store.list("me")] == ["destroying"]
+    assert (await control.create(VMSpec("demo"), key="k" if by == "key" else "k2")).status == "running"
+    assert len(provider.machines) == len(await control.list()) == 1
+
+
+async def test_a_machine_can_be_ended_on_a_full_disk(store, provider, control, monkeypatch):
+    await control.create(VMSpec("demo"), key="k")
+
+    async def no_save(*args, **kwargs):
+        raise StoreError("The disk is full.", code="store_disk_full")
+
+    monkeypatch.setattr(store, "save", no_save)
+    await control.destroy("demo")
+    assert (provider.machines, await store.list("me")) == ({}, [])
+
+
 async def test_a_create_in_progress_is_not_destroyed_under_its_maker(store, control):
-    await half_done(store, "creating", this_worker())
-    assert (await fails("vm_create_in_progress", control.destroy("demo"))).retryable
+    other = await asyncio.create_subprocess_exec("sleep", "1000")
+    try:
+        await half_done(store, "creating", worker_mark(other.pid))
+        assert (await fails("vm_create_in_progress", control.create(VMSpec("demo"), key="k9"))).retryable
+        assert (await fails("vm_create_in_progress", control.destroy("demo"))).retryable
+    finally:
+        other.kill()
+        await other.wait()
 
 
 def test_a_worker_is_alive_only_with_its_own_start_time():
