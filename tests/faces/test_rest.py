@@ -203,17 +203,22 @@ class Exec:
 
 @pytest.fixture
 def start(rmx, http_server_client, jp_http_port, jp_base_url):
+    opened = []
+
     async def connect(machine="demo", **spec):
         from tornado.httpclient import HTTPRequest
 
         url = f"ws://127.0.0.1:{jp_http_port}{jp_base_url}rmx/api/v1/machines/{machine}/exec"
         request = HTTPRequest(url, headers={"Authorization": f"rmx {rmx._key}"})
         running = Exec(await websocket_connect(request))
+        opened.append(running.socket)
         if spec:
             await running.send(type="start", **spec)
         return running
 
-    return connect
+    yield connect
+    for socket in opened:
+        socket.close()
 
 
 async def test_exec_keeps_streams_apart_and_tells_the_exit(demo, start):

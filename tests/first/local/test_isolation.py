@@ -137,7 +137,9 @@ def test_it_works_for_an_ordinary_user(strong_method, house_folder):
         ]
         mounts = "; ".join(f"mount --bind {source} {target}" for source, target in binds)
         drop = f"setpriv --reuid {uid} --regid {uid} --clear-groups"
-        run = f'set -e; {mounts}; exec {drop} env HOME={data} PYTHONPATH={shown}/site "$@"'
+        # An interpreter whose library lies beside it looks for it where it was built.
+        library = f"LD_LIBRARY_PATH={shown}/base/lib"
+        run = f'set -e; {mounts}; exec {drop} env HOME={data} PYTHONPATH={shown}/site {library} "$@"'
         argv = ["unshare", "--mount", "sh", "-c", run, "sh", f"{shown}/base/bin/{version}"]
         path = str(shown / "own")
     done = subprocess.run(
