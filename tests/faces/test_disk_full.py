@@ -21,7 +21,7 @@ def tiny_disk(tmp_path):
     if done.returncode:
         pytest.skip("no-kernel-feature: may not mount a tmpfs")
     yield folder
-    subprocess.run(["umount", folder], check=True)
+    subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 async def exit_of(machines, name):

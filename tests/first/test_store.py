@@ -123,7 +123,7 @@ def tiny_disk(tmp_path):
     if done.returncode:
         pytest.skip("no-kernel-feature: may not mount a tmpfs")
     yield folder
-    subprocess.run(["umount", folder], check=True)
+    subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 async def test_a_full_disk_is_one_clear_line_and_the_rows_stay_true(tiny_disk):
