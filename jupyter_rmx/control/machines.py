@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 import secrets
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -23,13 +24,14 @@ from contextlib import asynccontextmanager
 from jupyter_rmx.clock import Clock
 from jupyter_rmx.control.recover import settle
 from jupyter_rmx.control.worker import this_worker, worker_is_alive
-from jupyter_rmx.errors import StoreError, UsageError, WorkflowError
+from jupyter_rmx.errors import ProviderError, StoreError, UsageError, WorkflowError
 from jupyter_rmx.models import VM, VMSpec, VMStatus, check_idempotency_key, check_machine_name, new_id
 from jupyter_rmx.providers.base import ProviderSpec, VMProvider
 from jupyter_rmx.providers.registry import ProviderRegistry
 from jupyter_rmx.settings import Settings
 from jupyter_rmx.store.machines import DISK_FULL, MachineRecord, MachineStore
 
+log = logging.getLogger(__name__)
 FREE_NAME_TRIES = 20
 
 
@@ -181,7 +183,12 @@ class MachineControl:
     async def _live_status(self, vm: VM) -> VMStatus:
         if vm.provider_vm_id is None or vm.status in {"creating", "destroying"}:
             return vm.status
-        status = await self.provider_of(vm).status(vm.provider_vm_id)
+        try:
+            status = await self.provider_of(vm).status(vm.provider_vm_id)
+        except (ProviderError, UsageError) as error:
+            # A provider that is away, or no longer installed, must not hide the machines of the others.
+            log.warning("Status of %s is as last known: %s", vm.name, error)
+            return vm.status
         return "destroyed" if status == "gone" else status
 
     async def destroy(self, machine: str) -> VM:

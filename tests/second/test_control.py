@@ -200,6 +200,21 @@ async def test_status_is_read_from_the_provider(control, provider):
     assert [vm.status for vm in await control.list()] == ["destroyed"]
 
 
+async def test_a_provider_that_is_away_does_not_hide_the_others(control, provider, store):
+    vm = await control.create(VMSpec("demo"), key="k")
+    other = dataclasses.replace(vm, id="vm_o", name="other", provider="uninstalled")
+    assert await store.reserve(MachineRecord(other, "k-o", "f"))
+
+    async def away(_id):
+        raise ProviderError("It does not answer.")
+
+    provider.status = away
+    assert {(vm.name, vm.status) for vm in await control.list()} == {
+        ("demo", "running"),
+        ("other", "running"),
+    }
+
+
 @pytest.mark.parametrize("key", ["k", "another"])
 async def test_the_name_of_a_machine_that_ended_by_itself_is_free(control, provider, key):
     old = await control.create(VMSpec("demo"), key="k")
