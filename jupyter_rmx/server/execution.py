@@ -60,10 +60,10 @@ class ExecHandler(WebSocketMixin, websocket.WebSocketHandler, RmxHandler):
             raise web.HTTPError(403)
         await super().get(machine)
 
-    def open(self, machine: str) -> None:
-        """Wait for `start`."""
+    def open(self, *path: str, **_named: str) -> None:
+        """Wait for `start`; `path` is the machine's name."""
         self.set_nodelay(True)  # else small messages wait for the client's delayed acknowledgement, 40 ms
-        self._machine = machine
+        self._machine = path[0]
         self._session: ExecSession | None = None
         self._task: asyncio.Task[None] | None = None
         self._input: asyncio.Queue[bytes | None] = asyncio.Queue(maxsize=16)
