@@ -94,15 +94,18 @@ async def test_a_snapshot_that_does_not_fit_is_removed(house, small_disk):
 
 async def test_odd_files_are_copied_or_left_out_and_all_removed(house, method):
     vm = await house.create()
+    # Root reads what nobody may read; for others such a folder cannot be copied, as with cp.
+    closed = "000" if os.geteuid() == 0 else "500"
     await house.sh(
         vm,
         "mkdir -p a/b; echo one > a/x; ln a/x a/y; ln -s nowhere dangling; mkfifo pipe; "
         "python -c \"import socket; socket.socket(socket.AF_UNIX).bind('sock')\"; "
-        "printf z > $'new\\nline'; touch -d @1000000000 old; chmod 000 a/b; chmod 500 a",
+        "printf z > $'new\\nline'; touch -d @1000000000 old; "
+        f"chmod {closed} a/b; chmod 500 a",
     )
     snapshot = await house.provider.snapshot(vm.provider_vm_id)
     copy = await house.create("copy", snapshot=snapshot)
-    assert await house.sh(copy, "stat -c '%h %a' a/x a/b a | xargs") == "2 644 2 0 3 500"
+    assert await house.sh(copy, "stat -c '%h %a' a/x a/b a | xargs") == f"2 644 2 {int(closed)} 3 500"
     assert await house.sh(copy, "stat -c %Y old; readlink dangling; cat new*") == "1000000000\nnowhere\nz"
     assert await house.sh(copy, "ls -d pipe sock 2>/dev/null | wc -l") == "0"
     for one in (vm, copy):
