@@ -60,8 +60,8 @@ imports: $(VENV)/.extension
 pytest: $(VENV)/.extension
 	$(BIN)/python -m pytest --durations=15
 
-soak: $(VENV)/.extension ## The random tests with random seeds, and the long ones.
-	RMX_SOAK=1 $(BIN)/python -m pytest tests/ground tests/first tests/second tests/contract
+soak: $(VENV)/.extension ## The random tests with random seeds and many more examples.
+	RMX_SOAK=1 $(BIN)/python -m pytest tests/ground
 
 bench: $(VENV)/.extension ## Measure; see tests/bench.
 	$(BIN)/python tests/bench/start.py

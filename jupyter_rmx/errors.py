@@ -167,11 +167,12 @@ def from_wire(envelope: dict[str, Any], status: int) -> RmxError:
     kind = _CLASS_OF_AREA.get(area, RmxError)
     if code == ProviderError.code:
         kind = ProviderError
+    details = envelope.get("details")
     return kind(
         str(envelope.get("message") or f"The server answered {status}."),
         hint=str(envelope.get("action") or ""),
         code=code,
         status=status,
         retryable=bool(envelope.get("retryable", False)),
-        details=dict(envelope.get("details") or {}),
+        details=details if isinstance(details, dict) else {},
     )

@@ -4,9 +4,15 @@ import os
 import tempfile
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 pytest_plugins = ["pytest_jupyter.jupyter_server", "pytester"]
+
+# `make test` draws the same examples each time, `make soak` new ones and many more.
+hypothesis.settings.register_profile("test", derandomize=True, deadline=None, max_examples=300)
+hypothesis.settings.register_profile("soak", derandomize=False, deadline=None, max_examples=20_000)
+hypothesis.settings.load_profile("soak" if os.environ.get("RMX_SOAK") else "test")
 
 SKIP_REASONS = ("no-shared", "not-this-os", "no-kernel-feature")
 

@@ -4,7 +4,7 @@ import dataclasses
 import posixpath
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_rmx.models import FileItem
@@ -111,7 +111,6 @@ ITEMS = st.builds(
 )
 
 
-@settings(derandomize=True, deadline=None, max_examples=300)
 @given(st.lists(ITEMS, max_size=12), st.sampled_from(["", "d", "d/e/", "/abs", "~/x"]))
 def test_every_item_is_planned_once_and_stays_in_its_folder(items, directory):
     items = [dataclasses.replace(one, source=f"{place}:{one.source}") for place, one in enumerate(items)]
