@@ -14,7 +14,7 @@ def show_in_one_line(error: BaseException, text: str | None = None) -> None:
     """Make IPython show `error` as one line instead of a traceback; the cell still fails with it."""
     line = one_line(type(error).__name__, str(error) if text is None else text)
     # A documented hook of IPython (used by ipyparallel); looked up on the exception itself.
-    error._render_traceback_ = lambda: [line]  # type: ignore[attr-defined]
+    error._render_traceback_ = lambda: [line]  # type: ignore[attr-defined] # IPython's hook, in no stub
 
 
 def interrupted(text: str) -> KeyboardInterrupt:

@@ -35,7 +35,10 @@ class ExecSpec:
 
 @dataclass(frozen=True)
 class PtySpec:
-    """A shell, or `command`, on a pseudo-terminal of `cols` by `rows` characters."""
+    """A shell, or `command`, on a pseudo-terminal of `cols` by `rows` characters.
+
+    Of `env` an SSH server takes what it allows (OpenSSH: `AcceptEnv`).
+    """
 
     command: str | None = None
     term: str = "xterm-256color"

@@ -258,9 +258,17 @@ class SSHTransport:
         return process
 
     async def pty(self, spec: PtySpec) -> SSHPty:
-        """Open a pseudo-terminal; TransportError `ssh_session_refused` where the server gives none."""
+        """Open a pseudo-terminal; TransportError `ssh_session_refused` where the server gives none.
+
+        `env` goes as SSH's own requests (RFC 4254 § 6.4), never in the command; of these OpenSSH takes what its
+        `AcceptEnv` names and drops the rest without a word, as for `SendEnv`.
+        """
         session = await self._session(
-            pty_text(spec), request_pty="force", term_type=spec.term, term_size=(spec.cols, spec.rows)
+            pty_text(spec),
+            request_pty="force",
+            term_type=spec.term,
+            term_size=(spec.cols, spec.rows),
+            env=spec.env,
         )
         return SSHPty(session)
 

@@ -86,14 +86,10 @@ def shell_text(spec: ExecSpec, first: str | None = None) -> tuple[str, bytes]:
 def pty_text(spec: PtySpec) -> str | None:
     """The text for the login shell that a terminal runs; None: an interactive login shell.
 
-    A terminal's standard input is the user's, so here `env` is named in the command; `exec` makes it vanish from the
-    process list at once.
+    `env` is checked here and never part of the text, which others could read in the process list. Raises as
+    `shell_text`.
     """
     if spec.command is not None:
         _check_text(spec.command, "command", "usage_bad_command")
     _check_env(spec.env)
-    if not spec.env:
-        return spec.command
-    assignments = " ".join(f"{name}={shlex.quote(value)}" for name, value in spec.env.items())
-    rest = "-l" if spec.command is None else f"-c {shlex.quote(spec.command)}"
-    return f'exec env {assignments} "$SHELL" {rest}'
+    return spec.command

@@ -20,6 +20,7 @@ from jupyter_rmx.models import ExecSpec, Output, SSHEndpoint
 FAIL_SAFE_S = 30
 
 SSHD_CONFIG = """
+AcceptEnv A
 Port {port}
 ListenAddress 127.0.0.1
 HostKey {folder}/host_key

@@ -5,8 +5,9 @@ import os
 
 import pytest
 
-from jupyter_rmx.errors import TransportError
+from jupyter_rmx.errors import TransportError, UsageError
 from jupyter_rmx.models import Exit, PtySpec
+from jupyter_rmx.transports.ssh_command import pty_text
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +24,14 @@ async def _until(pty, mark):
         assert data, shown
         shown += data
     return shown
+
+
+@pytest.mark.parametrize("command", [None, "echo hello"])
+def test_the_environment_is_never_part_of_the_command(command):
+    assert pty_text(PtySpec(command=command, env={"TOKEN": "a secret"})) == command
+    with pytest.raises(UsageError) as caught:
+        pty_text(PtySpec(command=command, env={"A B": "c"}))
+    assert caught.value.code == "usage_bad_env"
 
 
 async def test_size_kind_and_resize(transport):

@@ -33,7 +33,7 @@ class Terminal:
                 env=env,
                 start_new_session=True,
                 # One system call with nothing to allocate: safe in the forked child.
-                preexec_fn=_take_control,  # noqa: PLW1509
+                preexec_fn=_take_control,  # noqa: PLW1509 - see above
             )
         finally:
             os.close(self._slave)
