@@ -80,4 +80,22 @@ class Exit:
         return f"signal {self.signal}" if self.signal else f"exit code {self.code}"
 
 
+@dataclass(frozen=True)
+class CommandResult:
+    """A command that ended, with all that it wrote (bytes that are no UTF-8 become U+FFFD).
+
+    `truncated`: the output was longer than the caller allowed, and only its beginning is here.
+    """
+
+    exit_code: int
+    stdout: str
+    stderr: str
+    truncated: bool = False
+
+    def to_wire(self) -> dict[str, Any]:
+        """JSON form; `truncated` only where it is so."""
+        wire = {"exit_code": self.exit_code, "stdout": self.stdout, "stderr": self.stderr}
+        return wire | ({"truncated": True} if self.truncated else {})
+
+
 ExecEvent = Output | Exit

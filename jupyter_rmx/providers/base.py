@@ -2,12 +2,16 @@
 
 Laws, held by `jupyter_rmx.testing.provider_contract`:
 
-1. `create` with the same key twice gives the same machine, also after a crash between the two calls.
+1. `create` with the same key twice gives the same machine, also after a crash between the two calls; so do `fork`,
+   `snapshot` (the same snapshot) and `ssh_endpoint` (one identity).
 2. The provider keeps the key with the machine, so that `list_owned` finds machines whose row was lost.
 3. `status` is read from the machine itself, never remembered.
-4. `destroy` is repeatable: what is gone already is success.
-5. A machine that `list_owned` still lists as `gone` is started again by `create` with its key, with its disk as it was.
-6. Every failure is a ProviderError with a code and a hint; nothing half-made is left behind.
+4. `destroy` and `revoke_identity` are repeatable: what is gone already is success.
+5. A machine that is `stopped` has ended but is kept: `resume` (or `create` with its key) starts it again, with its disk
+   as it was. What is `gone` is gone.
+6. Every failure is a ProviderError with a code and a hint; nothing half-made is left behind by a call that raised, but
+   the caller does not rely on it: an answer may be lost on its way.
+7. A call that needs a running machine raises ProviderError `vm_not_running` where it is not, and has done nothing then.
 """
 
 from __future__ import annotations
@@ -15,10 +19,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from jupyter_rmx.models import Endpoint
+from jupyter_rmx.models import CommandResult, Endpoint, SSHEndpoint
 from jupyter_rmx.settings import Settings
 
-ProviderStatus = Literal["creating", "running", "paused", "gone"]
+ProviderStatus = Literal["creating", "running", "paused", "stopped", "gone"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,20 @@ class ProviderVM:
     status: ProviderStatus
     image: str | None = None
     details: dict[str, Any] = field(default_factory=dict)
+    image_version: str | None = None
+
+
+@dataclass(frozen=True)
+class AttachOptions:
+    """What an attach asks for. `key` is our lease id; with `require_daemon` an endpoint without one is an error.
+
+    `session_id` and `attachment_id` are the caller's own names of its session there, None for new ones.
+    """
+
+    key: str = ""
+    require_daemon: bool = False
+    session_id: str | None = None
+    attachment_id: str | None = None
 
 
 class VMProvider(Protocol):
@@ -52,7 +70,10 @@ class VMProvider(Protocol):
 
     name: str
     capabilities: frozenset[str]
-    """Names of the optional methods that this provider has: `pause`, `resume`, `snapshot`, `restore`."""
+    """Names of the optional methods that this provider has: `pause`, `resume`, `snapshot`, `restore` (which is `create`
+    with a snapshot), `fork`, `exec`, `ssh_endpoint`, `revoke_identity`. A method that is not named is never called."""
+    status_is_local: bool
+    """True where `status` costs nothing (no network): lists then show it as it is at this moment."""
 
     async def create(self, spec: ProviderSpec, *, key: str) -> ProviderVM:
         """Make a machine that is ready for `attach_endpoint`; `key` is our VM id."""
@@ -71,18 +92,37 @@ class VMProvider(Protocol):
         ...
 
     async def resume(self, provider_vm_id: str) -> None:
-        """Let them go on."""
+        """Let them go on; start it if it is `stopped`."""
         ...
 
-    async def snapshot(self, provider_vm_id: str, *, name: str | None = None) -> str:
+    async def exec(self, provider_vm_id: str, command: str, *, timeout_s: float) -> CommandResult:
+        """Run one command by the provider's own means, to its end.
+
+        ProviderError `vm_exec_timeout` if it is not done in time; an answer without an exit code is an error, never 0.
+        """
+        ...
+
+    async def snapshot(self, provider_vm_id: str, *, key: str, name: str | None = None) -> str:
         """Keep a copy of its disk (of the embedded one: the home); return the snapshot's id.
 
         `restore` is `create` with `ProviderSpec.snapshot`.
         """
         ...
 
-    async def attach_endpoint(self, provider_vm_id: str) -> Endpoint:
-        """How to reach it; ProviderError `vm_not_running` if it is gone or paused."""
+    async def fork(self, provider_vm_id: str, spec: ProviderSpec, *, key: str) -> ProviderVM:
+        """Make a machine that goes on as a copy of this one, memory included where the provider can."""
+        ...
+
+    async def attach_endpoint(self, provider_vm_id: str, options: AttachOptions | None = None) -> Endpoint:
+        """How to reach it, by whatever the provider does best."""
+        ...
+
+    async def ssh_endpoint(self, provider_vm_id: str, *, key: str) -> SSHEndpoint:
+        """How to reach it by SSH, with an identity made for this call; `key` is our lease id."""
+        ...
+
+    async def revoke_identity(self, provider_vm_id: str, *, key: str, handle: str | None = None) -> None:
+        """End the identity that was made under that lease id; `handle` is what its endpoint carried, None if not known."""
         ...
 
     async def list_owned(self, owner: str) -> list[ProviderVM]:

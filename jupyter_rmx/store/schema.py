@@ -1,14 +1,50 @@
-"""The tables. `SCHEMA_VERSION` is stored with them; a newer one is refused, never guessed at."""
+"""The tables as they are now. How older files become this stands in `migrations/`; a test holds the two together."""
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, Column, DateTime, Integer, MetaData, String, Table, UniqueConstraint
+from datetime import datetime, timezone
+from typing import Any
 
-SCHEMA_VERSION = 1
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    TypeDecorator,
+    text,
+)
+
+ENDED = ("destroyed", "failed")
+"""Statuses of rows that are history: their name and key are free."""
+
+_LIVE = text("status NOT IN ('destroyed', 'failed')")
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware times in UTC, also on SQLite, which keeps no zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """To the database."""
+        return value.astimezone(timezone.utc) if value is not None else None
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """From the database."""
+        if not isinstance(value, datetime):
+            return None
+        return value.replace(tzinfo=timezone.utc) if value.tzinfo is None else value.astimezone(timezone.utc)
+
 
 metadata = MetaData()
-
-schema_info = Table("schema_info", metadata, Column("version", Integer, primary_key=True))
 
 vms = Table(
     "vms",
@@ -17,15 +53,129 @@ vms = Table(
     Column("owner", String(128), nullable=False),
     Column("name", String(40), nullable=False),
     Column("status", String(16), nullable=False),
+    # Counts to the limit of active machines: being made, running, being ended; also while it is being resumed.
+    Column("active", Boolean, nullable=False),
     Column("provider", String(64), nullable=False),
     Column("provider_vm_id", String(256)),
     Column("image", String(256)),
+    Column("image_version", String(128)),
     Column("details", JSON, nullable=False),
-    Column("created_at", DateTime(timezone=True), nullable=False),
-    Column("idempotency_key", String(128), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("destroyed_at", UtcDateTime),
+    Column("reason_code", String(64)),
+    Column("reason", String(1000)),
+    # None: made without a key, or the key was set free.
+    Column("idempotency_key", String(128)),
     Column("fingerprint", String(64), nullable=False),
-    # The process that works on a row in `creating` or `destroying`: `<pid>-<start time>`.
-    Column("worker", String(64)),
-    UniqueConstraint("owner", "name", name="vms_owner_name"),
-    UniqueConstraint("owner", "idempotency_key", name="vms_owner_key"),
+    # The operation that has this machine to itself; None if there is none.
+    Column("operation_id", String(40)),
+    # When its provider was last asked how it is.
+    Column("checked_at", UtcDateTime),
+    Index("vms_live_name", "owner", "name", unique=True, sqlite_where=_LIVE, postgresql_where=_LIVE),
+    Index("vms_key", "owner", "idempotency_key", unique=True),
+    Index(
+        "vms_live_machine",
+        "owner",
+        "provider",
+        "provider_vm_id",
+        unique=True,
+        sqlite_where=_LIVE,
+        postgresql_where=_LIVE,
+    ),
+    Index("vms_live_page", "owner", "created_at", "id", sqlite_where=_LIVE, postgresql_where=_LIVE),
+    Index("vms_live_check", "owner", "checked_at", sqlite_where=_LIVE, postgresql_where=_LIVE),
+    Index("vms_ended", "owner", "destroyed_at"),
+)
+
+operations = Table(
+    "operations",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("owner", String(128), nullable=False),
+    Column("vm_id", String(40), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("step", String(40), nullable=False),
+    # What its steps must remember, free of secrets.
+    Column("data", JSON, nullable=False),
+    Column("error", JSON),
+    # Who works on it; None: nobody, and it is to be taken up at `retry_at`.
+    Column("worker", String(40)),
+    Column("retry_at", UtcDateTime),
+    Column("attempts", Integer, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Index("operations_state", "owner", "state"),
+    Index("operations_vm", "vm_id"),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    # Which process of which computer, so that a dead one is known at once there; `beat` grows while it lives.
+    Column("host", String(300), nullable=False),
+    Column("process", String(64), nullable=False),
+    Column("beat", BigInteger, nullable=False),
+)
+
+roles = Table(
+    "roles",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("worker", String(40)),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("vm_id", String(40), nullable=False),
+    Column("owner", String(128), nullable=False),
+    Column("kind", String(8), nullable=False),
+    Column("token_hash", String(64)),
+    Column("identity", Boolean, nullable=False),
+    Column("identity_handle", String(256)),
+    Column("session_id", String(128)),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime),
+    Column("revoked_at", UtcDateTime),
+    Column("retry_at", UtcDateTime),
+    Column("attempts", Integer, nullable=False),
+    Column("last_error", String(240)),
+    Index("leases_token", "token_hash", unique=True),
+    Index("leases_vm", "vm_id", "kind"),
+    Index("leases_owner", "owner", "expires_at"),
+)
+
+snapshots = Table(
+    "snapshots",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("owner", String(128), nullable=False),
+    Column("provider", String(64), nullable=False),
+    Column("vm_id", String(40), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("provider_snapshot_id", String(256)),
+    Column("name", String(200)),
+    Column("created_at", UtcDateTime, nullable=False),
+    Index("snapshots_owner", "owner", "created_at"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("owner", String(128), nullable=False),
+    Column("type", String(48), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("vm_id", String(40)),
+    Column("machine", String(40)),
+    Column("data", JSON, nullable=False),
+    # `<operation>:<type>` of what must be written once however often its step is done.
+    Column("once", String(96)),
+    Index("events_once", "once", unique=True),
+    Index("events_owner", "owner", "id"),
+    Index("events_vm", "vm_id", "type"),
+    sqlite_autoincrement=True,
 )
