@@ -1,5 +1,8 @@
-"""How to remember: SQLAlchemy Core, SQLite by default. The only floor that speaks SQL.
+"""How to remember: SQLAlchemy Core, SQLite by default, PostgreSQL by URL. The only floor that speaks SQL.
 
-schema      the tables
-machines    MachineStore: rows of machines, as frozen records
+schema       the tables
+database     connections, transactions, errors
+migrations/  how older files become what the schema says
+store        Store and Transaction: all tables in one transaction
+machines, operations, events, leases    rows of one kind each, as frozen records
 """

@@ -1,273 +1,216 @@
-"""MachineStore: what we know of each machine, kept through crashes."""
+"""Rows of machines, as frozen records."""
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from pathlib import Path
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, delete, event, insert, or_, select, update
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.schema import CreateTable
+from sqlalchemy import Row, and_, delete, func, insert, or_, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from jupyter_rmx.errors import StoreError
-from jupyter_rmx.models import VM, VMStatus
-from jupyter_rmx.store.schema import SCHEMA_VERSION, metadata, schema_info, vms
+from jupyter_rmx.models import VM
+from jupyter_rmx.store.database import TakenError, mapped_errors
+from jupyter_rmx.store.schema import ENDED, vms
 
-BUSY_TIMEOUT_S = 30.0
-LOCKED = "store_locked"
-DISK_FULL = "store_disk_full"
-LOG_PAGES = 16
+_LIVE = vms.c.status.not_in(ENDED)
 
 
 @dataclass(frozen=True)
 class MachineRecord:
-    """A machine with what only the control plane needs: its key, its parameters' fingerprint, who works on it."""
+    """A machine with what only the control plane needs.
+
+    `operation_id` is the operation that has it to itself; `active` counts to the limit; `version` grows with each
+    change.
+    """
 
     vm: VM
-    key: str
+    key: str | None
     fingerprint: str
-    worker: str | None = None
+    operation_id: str | None = None
+    active: bool = True
+    version: int = 0
+    checked_at: datetime | None = None
 
 
-class MachineStore:
-    """Rows of machines in one database. Opened on first use; every method may raise StoreError."""
+class MachineRows:
+    """The table `vms`, in one transaction."""
 
-    def __init__(self, url: str) -> None:
-        self._url = make_url(url)
-        self._engine: AsyncEngine | None = None
-        self._opening = asyncio.Lock()
-        self._writing = asyncio.Lock()
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
 
-    async def open(self) -> None:
-        """Connect and make the tables; safe to call again."""
-        async with self._opening:
-            if self._engine is not None:
-                return
-            engine = self._build_engine()
-            try:
-                await _prepare(engine)
-            except BaseException:
-                await engine.dispose()
-                raise
-            self._engine = engine
-
-    def _build_engine(self) -> AsyncEngine:
-        if not self._url.drivername.startswith("sqlite"):
-            return create_async_engine(self._url)
-        self._make_private_folder()
-        engine = create_async_engine(self._url, connect_args={"timeout": BUSY_TIMEOUT_S})
-        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
-        return engine
-
-    def _make_private_folder(self) -> None:
-        if not self._url.database:
-            return
-        folder = Path(self._url.database).parent
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(
-                f"The folder for the list of machines cannot be made: {error.strerror}.",
-                hint=f"Make {folder} writable, or set JUPYTER_RMX_DATA_DIR to another folder.",
-                code="store_no_folder",
-                retryable=False,
-            ) from error
-
-    @asynccontextmanager
-    async def _writes(self) -> AsyncIterator[AsyncConnection]:
-        # SQLite has one writer, and its busy handler is not fair: writers of one process queue here, in order.
-        async with self._writing, self._transaction() as connection:
-            yield connection
-
-    @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[AsyncConnection]:
-        await self.open()
-        assert self._engine is not None
-        async with _mapped_errors(), self._engine.begin() as connection:
-            yield connection
-
-    async def reserve(self, record: MachineRecord) -> bool:
-        """Insert a new row; False if the owner has that name or key already."""
+    async def insert(self, record: MachineRecord) -> bool:
+        """A new row; False if the owner has that name (of a live machine) or key already."""
         vm = record.vm
-        values = {
-            "id": vm.id,
-            "owner": vm.owner,
-            "name": vm.name,
-            "status": vm.status,
-            "provider": vm.provider,
-            "provider_vm_id": vm.provider_vm_id,
-            "image": vm.image,
-            "details": vm.details,
-            "created_at": vm.created_at,
+        values = {name: getattr(vm, name) for name in _VM_COLUMNS} | {
             "idempotency_key": record.key,
             "fingerprint": record.fingerprint,
-            "worker": record.worker,
+            "operation_id": record.operation_id,
+            "active": record.active,
+            "version": 0,
+            "checked_at": record.checked_at,
         }
         try:
-            async with self._writes() as connection:
-                await connection.execute(insert(vms).values(values))
-        except _TakenError:
+            async with mapped_errors(), self._connection.begin_nested():
+                await self._connection.execute(insert(vms).values(values))
+        except TakenError:
             return False
         return True
 
+    async def get(self, vm_id: str) -> MachineRecord | None:
+        """The row of that id, also of a machine that has ended."""
+        return await self._one(vms.c.id == vm_id)
+
     async def by_key(self, owner: str, key: str) -> MachineRecord | None:
-        """The row that this idempotency key made."""
+        """The row that holds this idempotency key."""
         return await self._one(and_(vms.c.owner == owner, vms.c.idempotency_key == key))
 
     async def find(self, owner: str, machine: str) -> MachineRecord | None:
-        """The row with that name or id."""
-        return await self._one(and_(vms.c.owner == owner, or_(vms.c.name == machine, vms.c.id == machine)))
+        """The live machine with that name or id."""
+        return await self._one(and_(vms.c.owner == owner, _LIVE, _named(machine)))
 
-    async def list(self, owner: str) -> list[MachineRecord]:
-        """All rows of the owner, newest first."""
-        query = select(vms).where(vms.c.owner == owner).order_by(vms.c.created_at.desc(), vms.c.id)
-        async with self._transaction() as connection:
-            return [_record(row) for row in await connection.execute(query)]
-
-    async def save(
-        self,
-        vm_id: str,
-        status: VMStatus,
-        *,
-        provider_vm_id: str | None = None,
-        details: dict[str, Any] | None = None,
-        image: str | None = None,
-        worker: str | None = None,
-    ) -> None:
-        """Set the status and the worker; the other values only where given."""
-        values: dict[str, Any] = {"status": status, "worker": worker}
-        given = {"provider_vm_id": provider_vm_id, "details": details, "image": image}
-        values.update({name: value for name, value in given.items() if value is not None})
-        async with self._writes() as connection:
-            await connection.execute(update(vms).where(vms.c.id == vm_id).values(values))
-
-    async def remove(self, vm_id: str) -> None:
-        """Forget the machine."""
-        async with self._writes() as connection:
-            await connection.execute(delete(vms).where(vms.c.id == vm_id))
-
-    async def _one(self, condition: ColumnElement[bool]) -> MachineRecord | None:
-        async with self._transaction() as connection:
-            row = (await connection.execute(select(vms).where(condition))).first()
+    async def last_ended(self, owner: str, machine: str) -> MachineRecord | None:
+        """The latest machine of that name or id that has ended."""
+        query = (
+            select(vms)
+            .where(vms.c.owner == owner, vms.c.status.in_(ENDED), _named(machine))
+            .order_by(vms.c.created_at.desc(), vms.c.id.desc())
+            .limit(1)
+        )
+        row = (await self._connection.execute(query)).first()
         return _record(row) if row is not None else None
 
-    async def aclose(self) -> None:
-        """Close the connections."""
-        engine, self._engine = self._engine, None
-        if engine is not None:
-            await engine.dispose()
+    async def page(
+        self, owner: str, *, limit: int, after: tuple[datetime, str] | None = None
+    ) -> list[MachineRecord]:
+        """Live machines, newest first; `after` is (created_at, id) of the last one of the page before."""
+        query = select(vms).where(vms.c.owner == owner, _LIVE)
+        if after is not None:
+            query = query.where(tuple_(vms.c.created_at, vms.c.id) < tuple_(*after))
+        query = query.order_by(vms.c.created_at.desc(), vms.c.id.desc()).limit(limit)
+        return [_record(row) for row in await self._connection.execute(query)]
+
+    async def unfinished(self, owner: str) -> list[MachineRecord]:
+        """Ended machines on which an operation still cleans up."""
+        query = select(vms).where(
+            vms.c.owner == owner, vms.c.status.in_(ENDED), vms.c.operation_id.is_not(None)
+        )
+        return [_record(row) for row in await self._connection.execute(query)]
+
+    async def all_of(self, owner: str, provider: str) -> list[MachineRecord]:
+        """All rows of that provider, ended ones too."""
+        query = select(vms).where(vms.c.owner == owner, vms.c.provider == provider)
+        return [_record(row) for row in await self._connection.execute(query)]
+
+    async def count_active(self, owner: str) -> int:
+        """How many machines count to the limit; true until the transaction ends if the owner is locked."""
+        query = select(func.count()).where(vms.c.owner == owner, vms.c.active)
+        return int((await self._connection.execute(query)).scalar_one())
+
+    async def providers(self, owner: str) -> set[str]:
+        """Names of the providers of live machines."""
+        query = select(vms.c.provider).where(vms.c.owner == owner, _LIVE).distinct()
+        return set((await self._connection.execute(query)).scalars())
+
+    async def change(
+        self,
+        vm_id: str,
+        *,
+        values: dict[str, Any],
+        statuses: Collection[str] | None = None,
+        operation: str | type[ANY] | None = None,
+        version: int | None = None,
+    ) -> bool:
+        """Change a row that is still as the caller thinks; False if it is not.
+
+        `statuses`: it has one of these; `operation`: that one has it to itself (None: nobody has; ANY: not looked at);
+        `version`: nothing was changed since.
+        """
+        query = update(vms).where(vms.c.id == vm_id)
+        if statuses is not None:
+            query = query.where(vms.c.status.in_(statuses))
+        if operation is None:
+            query = query.where(vms.c.operation_id.is_(None))
+        elif operation is not ANY:
+            query = query.where(vms.c.operation_id == operation)
+        if version is not None:
+            query = query.where(vms.c.version == version)
+        done = await self._connection.execute(query.values(**values, version=vms.c.version + 1))
+        return done.rowcount > 0
+
+    async def take_due(
+        self, owner: str, *, before: datetime, now: datetime, limit: int
+    ) -> list[MachineRecord]:
+        """Machines that were not looked at since `before`, marked as looked at now: no other reconciler takes them.
+
+        Rows that another one is taking at this moment are skipped. A `checked_at` of the future (the clock went
+        back) is due.
+        """
+        query = (
+            select(vms)
+            .where(
+                vms.c.owner == owner,
+                _LIVE,
+                vms.c.operation_id.is_(None),
+                or_(vms.c.checked_at.is_(None), vms.c.checked_at < before, vms.c.checked_at > now),
+            )
+            .order_by(vms.c.checked_at.asc().nulls_first())
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        found = [_record(row) for row in await self._connection.execute(query)]
+        if found:
+            ids = [record.vm.id for record in found]
+            await self._connection.execute(update(vms).where(vms.c.id.in_(ids)).values(checked_at=now))
+        return found
+
+    async def forget_ended(self, before: datetime) -> int:
+        """Delete the history of machines that ended before that time; how many."""
+        query = delete(vms).where(
+            vms.c.status.in_(ENDED), vms.c.operation_id.is_(None), vms.c.destroyed_at < before
+        )
+        return int((await self._connection.execute(query)).rowcount)
+
+    async def _one(self, condition: Any) -> MachineRecord | None:
+        row = (await self._connection.execute(select(vms).where(condition).limit(1))).first()
+        return _record(row) if row is not None else None
 
 
-class _TakenError(StoreError):
-    """A unique value is there already; never leaves this file."""
+class ANY:
+    """Stands for whatever operation has the machine, or none."""
+
+
+_VM_COLUMNS = (
+    "id",
+    "name",
+    "owner",
+    "provider",
+    "status",
+    "created_at",
+    "provider_vm_id",
+    "image",
+    "details",
+    "image_version",
+    "reason_code",
+    "reason",
+    "destroyed_at",
+)
+
+
+def _named(machine: str) -> Any:
+    return or_(vms.c.name == machine, vms.c.id == machine)
 
 
 def _record(row: Row[Any]) -> MachineRecord:
-    created_at: datetime = row.created_at
-    if created_at.tzinfo is None:  # SQLite keeps no zone; what we wrote was UTC
-        created_at = created_at.replace(tzinfo=timezone.utc)
-    vm = VM(
-        id=row.id,
-        name=row.name,
-        owner=row.owner,
-        provider=row.provider,
-        status=row.status,
-        created_at=created_at,
-        provider_vm_id=row.provider_vm_id,
-        image=row.image,
-        details=dict(row.details or {}),
-    )
-    return MachineRecord(vm=vm, key=row.idempotency_key, fingerprint=row.fingerprint, worker=row.worker)
-
-
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    cursor = connection.cursor()
-    # Several Jupyter servers of one user share the file: readers must not block the writer.
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")
-    # Folded back early: a log that does not grow can be written on a full disk, on which machines are being ended.
-    cursor.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}")
-    cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.close()
-
-
-async def _prepare(engine: AsyncEngine) -> None:
-    """Make the tables; another Jupyter may do the same at this moment, and nothing here minds that it was first.
-
-    SQLite says `locked` at once, without its busy time-out, where two switch a new file to WAL or both want to write
-    after reading: then it is tried again.
-    """
-    deadline = time.monotonic() + BUSY_TIMEOUT_S
-    while True:
-        try:
-            async with _mapped_errors(), engine.begin() as connection:
-                for table in metadata.sorted_tables:
-                    await connection.execute(CreateTable(table, if_not_exists=True))
-                await _check_version(connection)
-        except StoreError as error:
-            if error.code != LOCKED or time.monotonic() > deadline:
-                raise
-            await asyncio.sleep(0.05)
-        else:
-            return
-
-
-async def _check_version(connection: AsyncConnection) -> None:
-    read = select(schema_info.c.version)
-    found = (await connection.execute(read)).scalar()
-    if found is None:
-        try:
-            async with connection.begin_nested():
-                await connection.execute(insert(schema_info).values(version=SCHEMA_VERSION))
-        except IntegrityError:
-            pass  # written by another process since we looked
-        found = (await connection.execute(read)).scalar()
-    if found is not None and found > SCHEMA_VERSION:
-        raise StoreError(
-            f"The list of machines was written by a newer jupyter_rmx (schema {found}, this one knows {SCHEMA_VERSION}).",
-            hint="Update jupyter_rmx here: pip install --upgrade jupyter_rmx",
-            code="store_newer_schema",
-            retryable=False,
-        )
-
-
-@asynccontextmanager
-async def _mapped_errors() -> AsyncIterator[None]:
-    try:
-        yield
-    except IntegrityError as error:
-        raise _TakenError("That name or key is taken.", code="store_taken", retryable=False) from error
-    except SQLAlchemyError as error:
-        raise _map(str(getattr(error, "orig", None) or error)) from error
-
-
-def _map(text: str) -> StoreError:
-    if "disk is full" in text or "disk I/O error" in text:
-        return StoreError(
-            "The list of machines cannot be written: the disk is full.",
-            hint="Free some space in your home directory (or set JUPYTER_RMX_DATA_DIR), then try again.",
-            code=DISK_FULL,
-        )
-    if "locked" in text:
-        return StoreError(
-            "The list of machines is locked by another process.",
-            hint="Try again in a moment.",
-            code=LOCKED,
-        )
-    if "readonly" in text or "unable to open" in text:
-        return StoreError(
-            "The list of machines cannot be opened.",
-            hint="Make your data directory writable, or set JUPYTER_RMX_DATA_DIR to another folder.",
-            code="store_not_writable",
-        )
-    return StoreError(
-        f"The list of machines failed: {text.splitlines()[0]}.", hint="Try again; then look at Jupyter's log."
+    values = {name: getattr(row, name) for name in _VM_COLUMNS}
+    values["details"] = dict(values["details"] or {})
+    return MachineRecord(
+        vm=VM(**values),
+        key=row.idempotency_key,
+        fingerprint=row.fingerprint,
+        operation_id=row.operation_id,
+        active=row.active,
+        version=row.version,
+        checked_at=row.checked_at,
     )

@@ -67,6 +67,8 @@ vms = Table(
     # None: made without a key, or the key was set free.
     Column("idempotency_key", String(128)),
     Column("fingerprint", String(64), nullable=False),
+    # Grows with every change, so that what was seen before a change is not written after it.
+    Column("version", Integer, nullable=False),
     # The operation that has this machine to itself; None if there is none.
     Column("operation_id", String(40)),
     # When its provider was last asked how it is.
