@@ -1,88 +1,73 @@
-"""One database: connections, transactions, and its errors in our words."""
+"""One database: its transactions, and its errors in our words."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
 
-from sqlalchemy import event, text
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from jupyter_rmx.errors import StoreError
-from jupyter_rmx.store.schema import metadata
+from jupyter_rmx.store import files
+from jupyter_rmx.store.engines import Engines
+from jupyter_rmx.store.failures import (
+    DAMAGED,
+    DISK_FULL,
+    LOCKED,
+    MOVED,
+    NO_TABLES,
+    NOT_WRITABLE,
+    UNREACHABLE,
+    TakenError,
+    mapped,
+    mapped_errors,
+)
+from jupyter_rmx.store.migrations import HEAD
+from jupyter_rmx.store.urls import file_of, load_driver, parse_url
+
+__all__ = ["DISK_FULL", "LOCKED", "Database", "TakenError", "lock_text", "mapped_errors"]
 
 BUSY_TIMEOUT_S = 30.0
-LOCKED = "store_locked"
-DISK_FULL = "store_disk_full"
-LOG_PAGES = 16
+_RETRY_S = 0.05
+# After these the connections are of no more use: the next request opens the database anew.
+_STALE = {DAMAGED, NO_TABLES, NOT_WRITABLE, UNREACHABLE}
 
-
-class TakenError(StoreError):
-    """A unique value is there already; never leaves the store."""
+log = logging.getLogger(__name__)
 
 
 class Database:
-    """A database by its SQLAlchemy URL. Opened (and migrated) by the first use; every method may raise StoreError."""
+    """A database by its URL (see `urls`). Opened and migrated by the first use; every method may raise StoreError.
 
-    def __init__(self, url: str) -> None:
-        self._url = make_url(url)
-        self._engine: AsyncEngine | None = None
+    `busy_timeout_s` is how long a writer waits for other processes. A transaction must not be begun inside another
+    one: it would wait for itself. The file of SQLite must lie on a disk of this computer (see `files`).
+    """
+
+    def __init__(self, url: str, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
+        self._text = url
+        self._busy_timeout_s = busy_timeout_s
+        self._engines: Engines | None = None
         self._opening = asyncio.Lock()
         self._writing = asyncio.Lock()
 
     @property
     def is_sqlite(self) -> bool:
         """True on SQLite: one writer, one computer."""
-        return self._url.drivername.startswith("sqlite")
+        return self._text.startswith("sqlite")
 
     async def open(self) -> None:
         """Connect and bring the tables up to date; safe to call again."""
-        async with self._opening:
-            if self._engine is not None:
-                return
-            engine = self._build_engine()
-            try:
-                await _prepare(engine)
-            except BaseException:
-                await engine.dispose()
-                raise
-            self._engine = engine
-
-    def _build_engine(self) -> AsyncEngine:
-        if not self.is_sqlite:
-            return create_async_engine(self._url)
-        self._make_private_folder()
-        engine = create_async_engine(self._url, connect_args={"timeout": BUSY_TIMEOUT_S})
-        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
-        event.listen(engine.sync_engine, "begin", _begin_sqlite)
-        return engine
-
-    def _make_private_folder(self) -> None:
-        if not self._url.database:
-            return
-        folder = Path(self._url.database).parent
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(
-                f"The folder for the list of machines cannot be made: {error.strerror}.",
-                hint=f"Make {folder} writable, or set JUPYTER_RMX_DATA_DIR to another folder.",
-                code="store_no_folder",
-                retryable=False,
-            ) from error
+        await self._ready()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that only reads."""
-        await self.open()
-        assert self._engine is not None
-        async with mapped_errors(), self._engine.begin() as connection:
+        """A transaction that only reads; all of it sees one moment."""
+        engines = await self._ready()
+        async with self._use(engines), engines.reader.begin() as connection:
             yield connection
 
     @asynccontextmanager
@@ -91,93 +76,135 @@ class Database:
 
         On SQLite it is the only writer from its first moment, so what it reads stays true until it ends.
         """
-        await self.open()
-        assert self._engine is not None
-        if not self.is_sqlite:
-            async with mapped_errors(), self._engine.begin() as connection:
+        engines = await self._ready()
+        async with self._use(engines):
+            begin = self._only_writer if self.is_sqlite else _any_writer
+            async with begin(engines.writer) as connection:
                 yield connection
-            return
-        # SQLite has one writer, and its busy handler is not fair: writers of one process queue here, in order.
-        async with self._writing, mapped_errors(), self._engine.connect() as plain:
-            connection = await plain.execution_options(rmx_write=True)
-            async with connection.begin():
-                yield connection
+        if engines.is_moved:
+            raise StoreError(
+                "The file of the list of machines was taken away while it was written.",
+                hint="Look at what was done, then try again.",
+                code=MOVED,
+            )
+
+    @asynccontextmanager
+    async def _only_writer(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+        deadline = time.monotonic() + self._busy_timeout_s
+        # SQLite's busy handler is not fair: writers of one process queue here, in order.
+        async with self._writing, engine.connect() as connection:
+            # Waited for in short tries: a thread that waits in SQLite cannot be cancelled.
+            while True:
+                try:
+                    await connection.begin()
+                    break
+                except OperationalError as error:
+                    if mapped(error).code != LOCKED or time.monotonic() > deadline:
+                        raise
+            yield connection
+            await connection.commit()  # what is not committed is undone when the connection goes back
+
+    @asynccontextmanager
+    async def _use(self, engines: Engines) -> AsyncIterator[None]:
+        try:
+            with engines.in_use():
+                async with mapped_errors():
+                    yield
+        except StoreError as error:
+            self._explain(error)
+            if error.code in _STALE:
+                await self._forget(engines)
+            raise
+        finally:
+            await engines.close_if_over()
+
+    def _explain(self, error: StoreError) -> None:
+        if error.code == DAMAGED and self.is_sqlite:
+            file = file_of(parse_url(self._text))
+            error.hint = (
+                f"Move {file} away, or put a back-up in its place; the machines themselves are not touched."
+            )
+
+    async def _ready(self) -> Engines:
+        engines = self._engines
+        if engines is not None and not engines.is_moved:
+            return engines
+        async with self._opening:
+            if self._engines is not None and self._engines.is_moved:
+                log.warning("The file of the list of machines was taken away or replaced; it is opened anew.")
+                await self._forget(self._engines)
+            if self._engines is None:
+                self._engines = await self._open()
+            return self._engines
+
+    async def _open(self) -> Engines:
+        url = parse_url(self._text)
+        await asyncio.to_thread(load_driver, url)
+        file = file_of(url)
+        if file is not None:
+            await asyncio.to_thread(files.make_private, file)
+        engines = Engines(url, self._busy_timeout_s)
+        try:
+            await self._migrate(engines)
+        except BaseException as error:
+            if isinstance(error, StoreError):
+                self._explain(error)
+            await engines.retire()
+            raise
+        engines.remember_file()
+        return engines
+
+    async def _migrate(self, engines: Engines) -> None:
+        deadline = time.monotonic() + self._busy_timeout_s
+        while True:
+            try:
+                async with mapped_errors():
+                    if await _stored_revision(engines.reader) == HEAD:
+                        return
+                    await self._upgrade()
+                    return
+            except StoreError as error:
+                # Switching a new file to the write-ahead log does not wait for another process that does the same.
+                if error.code != LOCKED or time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(_RETRY_S)
+
+    async def _upgrade(self) -> None:
+        from jupyter_rmx.store.migrations.upgrade import upgrade
+
+        # In a thread: alembic takes a while to import, and so may the tables. If we are cancelled it goes on alone.
+        await asyncio.to_thread(upgrade, parse_url(self._text), self._busy_timeout_s)
+
+    async def _forget(self, engines: Engines) -> None:
+        if self._engines is engines:
+            self._engines = None
+        await engines.retire()
 
     async def aclose(self) -> None:
-        """Close the connections."""
-        engine, self._engine = self._engine, None
-        if engine is not None:
-            await engine.dispose()
-
-
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    # Transactions are begun by `_begin_sqlite`, not by the driver's guess at the first word of a statement.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    # Several Jupyter servers of one user share the file: readers must not block the writer.
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")
-    # Folded back early: a log that does not grow can be written on a full disk, on which machines are being ended.
-    cursor.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}")
-    cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.close()
-
-
-def _begin_sqlite(connection: Any) -> None:
-    # A writer takes the lock at once: a transaction that reads and then writes would be refused without waiting.
-    writes = connection.get_execution_options().get("rmx_write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-async def _prepare(engine: AsyncEngine) -> None:
-    deadline = time.monotonic() + BUSY_TIMEOUT_S
-    while True:
-        try:
-            async with mapped_errors(), engine.connect() as plain:
-                connection = await plain.execution_options(rmx_write=True)
-                async with connection.begin():
-                    await connection.run_sync(metadata.create_all)
-        except StoreError as error:
-            if error.code != LOCKED or time.monotonic() > deadline:
-                raise
-            await asyncio.sleep(0.05)
-        else:
-            return
+        """Close the connections; those in use when their transactions are over."""
+        async with self._opening:
+            if self._engines is not None:
+                await self._forget(self._engines)
 
 
 @asynccontextmanager
-async def mapped_errors() -> AsyncIterator[None]:
-    """Errors of SQLAlchemy as errors of our tree."""
+async def _any_writer(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    async with engine.begin() as connection:
+        yield connection
+
+
+async def _stored_revision(engine: AsyncEngine) -> str | None:
+    """The revision in the database; None if it must be looked at more closely."""
     try:
-        yield
-    except IntegrityError as error:
-        raise TakenError("That name or key is taken.", code="store_taken", retryable=False) from error
-    except SQLAlchemyError as error:
-        raise _map(str(getattr(error, "orig", None) or error)) from error
-
-
-def _map(text_: str) -> StoreError:
-    if "disk is full" in text_ or "disk I/O error" in text_:
-        return StoreError(
-            "The list of machines cannot be written: the disk is full.",
-            hint="Free some space in your home directory (or set JUPYTER_RMX_DATA_DIR), then try again.",
-            code=DISK_FULL,
-        )
-    if "locked" in text_:
-        return StoreError(
-            "The list of machines is locked by another process.",
-            hint="Try again in a moment.",
-            code=LOCKED,
-        )
-    if "readonly" in text_ or "unable to open" in text_:
-        return StoreError(
-            "The list of machines cannot be opened.",
-            hint="Make your data directory writable, or set JUPYTER_RMX_DATA_DIR to another folder.",
-            code="store_not_writable",
-        )
-    return StoreError(
-        f"The list of machines failed: {text_.splitlines()[0]}.", hint="Try again; then look at Jupyter's log."
-    )
+        async with engine.connect() as connection:
+            found = (
+                (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalars().all()
+            )
+    except (OperationalError, ProgrammingError) as error:
+        if mapped(error).code != NO_TABLES:
+            raise
+        return None
+    return found[0] if len(found) == 1 else None
 
 
 async def lock_text(connection: AsyncConnection, name: str) -> None:

@@ -1,0 +1,156 @@
+"""The engines of one database: how many connections, and how their transactions begin.
+
+SQLite       one connection writes, at most 10 read (5 are kept); each has a thread
+PostgreSQL   at most 10 connections of this process (5 are kept), for reading and writing
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from jupyter_rmx.store.files import Identity, identity
+from jupyter_rmx.store.urls import file_of
+
+KEPT = 5
+MORE = 5
+POOL_TIMEOUT_S = 30.0
+LOG_PAGES = 16
+# How long one try for SQLite's write lock waits in its thread; a request that is cancelled is free after that.
+TRY_S = 0.2
+
+# A server that vanished without a word is noticed within these times; libpq alone would wait for hours.
+_POSTGRES = {
+    "connect_timeout": "10",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+    "fallback_application_name": "jupyter_rmx",
+}
+
+
+class Engines:
+    """What a database is read and written with, until it is retired."""
+
+    def __init__(self, url: URL, busy_timeout_s: float) -> None:
+        self._file = file_of(url)
+        if self._file is not None:
+            self.reader = _sqlite_engine(url, busy_timeout_s, "BEGIN", kept=KEPT, more=MORE)
+            self.writer = _sqlite_engine(url, min(TRY_S, busy_timeout_s), "BEGIN IMMEDIATE", kept=1, more=0)
+        else:
+            self.writer = _postgres_engine(url)
+            # What a reader sees is one moment, as on SQLite; both words ride on BEGIN and cost nothing.
+            self.reader = self.writer.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
+        self._opened: Identity = None
+        self._users = 0
+        self._retired = False
+
+    def remember_file(self) -> None:
+        """From now on `is_moved` compares with the file that is there now."""
+        self._opened = identity(self._file)
+
+    @property
+    def is_moved(self) -> bool:
+        """True if the file that was opened is not there any more; what is written to it is lost."""
+        return identity(self._file) != self._opened
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """While it lasts the engines stay open, retired or not."""
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+
+    async def retire(self) -> None:
+        """Close all connections, those in use when their transactions are over."""
+        self._retired = True
+        await self.close_if_over()
+
+    async def close_if_over(self) -> None:
+        """To be called after each use."""
+        if self._retired and not self._users:
+            # A cancelled request must not leave connections behind.
+            await asyncio.shield(self._dispose())
+
+    async def _dispose(self) -> None:
+        await self.reader.dispose()
+        await self.writer.dispose()
+
+
+def _sqlite_engine(url: URL, wait_s: float, begin: str, *, kept: int, more: int) -> AsyncEngine:
+    engine = create_async_engine(
+        url,
+        pool_size=kept,
+        max_overflow=more,
+        pool_timeout=POOL_TIMEOUT_S,
+        hide_parameters=True,
+        connect_args=_sqlite_arguments(wait_s),
+    )
+    _listen(engine.sync_engine, begin)
+    return engine
+
+
+def _postgres_engine(url: URL) -> AsyncEngine:
+    return create_async_engine(
+        url,
+        pool_size=KEPT,
+        max_overflow=MORE,
+        pool_timeout=POOL_TIMEOUT_S,
+        # One round trip more for each transaction, so that a restarted server is not met by a user.
+        pool_pre_ping=True,
+        hide_parameters=True,
+        connect_args=_postgres_arguments(url),
+    )
+
+
+def one_writer(url: URL, wait_s: float) -> Engine:
+    """An engine without asyncio and without a pool, for migrations."""
+    if file_of(url) is None:
+        return create_engine(
+            url, poolclass=NullPool, hide_parameters=True, connect_args=_postgres_arguments(url)
+        )
+    engine = create_engine(
+        url.set(drivername="sqlite"), poolclass=NullPool, connect_args=_sqlite_arguments(wait_s)
+    )
+    _listen(engine, "BEGIN IMMEDIATE")
+    return engine
+
+
+def _sqlite_arguments(wait_s: float) -> dict[str, Any]:
+    # Without an isolation level transactions are begun by `_listen`, not by the driver's guess at a statement's word.
+    return {"timeout": wait_s, "isolation_level": None}
+
+
+def _postgres_arguments(url: URL) -> dict[str, Any]:
+    return {name: value for name, value in _POSTGRES.items() if name not in url.query}
+
+
+def _listen(engine: Engine, begin: str) -> None:
+    def begin_transaction(connection: Any) -> None:
+        connection.exec_driver_sql(begin)
+
+    event.listen(engine, "connect", _prepare_connection)
+    event.listen(engine, "begin", begin_transaction)
+
+
+def _prepare_connection(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    # Several Jupyter servers of one user share the file: readers must not block the writer.
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    # Folded back early: a log that does not grow can be written on a full disk, on which machines are being ended.
+    cursor.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
