@@ -1,13 +1,15 @@
 """What all tests share: pytest-jupyter's plugin, private directories, and the three reasons to skip."""
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
 import hypothesis
 import pytest
 
-pytest_plugins = ["pytest_jupyter.jupyter_server", "pytester"]
+sys.path.insert(0, str(Path(__file__).parent.parent))  # `pytest` alone does not have the checkout on its path
+pytest_plugins = ["pytest_jupyter.jupyter_server", "pytester", "tests.postgres"]
 
 # `make test` draws the same examples each time, `make soak` new ones and many more.
 hypothesis.settings.register_profile("test", derandomize=True, deadline=None, max_examples=300)

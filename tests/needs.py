@@ -3,6 +3,7 @@
 Standard library only: it runs before anything is installed.
 """
 
+import glob
 import os
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ NEEDS = {
     "curl": ("curl",),
     "openssh-client": ("ssh",),
     "openssh-server": ("/usr/sbin/sshd",),
+    "postgresql": ("initdb", "/usr/lib/postgresql/*/bin/initdb"),
     "util-linux": ("unshare",),
 }
 FONTS = "fonts-dejavu-core"
@@ -23,7 +25,11 @@ FONTS = "fonts-dejavu-core"
 
 def missing() -> list[str]:
     """Names of Debian packages whose programs are not there."""
-    return [package for package, programs in NEEDS.items() if not any(map(shutil.which, programs))]
+    return [package for package, programs in NEEDS.items() if not any(map(_is_there, programs))]
+
+
+def _is_there(program: str) -> bool:
+    return any(shutil.which(found) for found in (glob.glob(program) or [program]))
 
 
 def install(packages: list[str]) -> None:
