@@ -9,7 +9,7 @@ import hypothesis
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # `pytest` alone does not have the checkout on its path
-pytest_plugins = ["pytest_jupyter.jupyter_server", "pytester", "tests.postgres"]
+pytest_plugins = ["pytest_jupyter.jupyter_server", "pytester", "tests.disks", "tests.postgres"]
 
 # `make test` draws the same examples each time, `make soak` new ones and many more.
 hypothesis.settings.register_profile("test", derandomize=True, deadline=None, max_examples=300)
