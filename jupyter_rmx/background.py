@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from jupyter_rmx.connection import Connection, find_connection, read_connection, runtime_dir
-from jupyter_rmx.control.worker import worker_is_alive, worker_mark
+from jupyter_rmx.control.worker import process_is_alive, process_mark
 from jupyter_rmx.errors import TransportError
 
 if sys.platform != "win32":
@@ -122,7 +122,7 @@ def _start(folder: Path) -> ServerUse:
     # Its lock is there before its connection file can be found, so that no one takes it for a server of the user's own.
     users = folder / f"rmx-{process.pid}.users"
     lock = os.open(users, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-    os.write(lock, worker_mark(process.pid).encode())
+    os.write(lock, process_mark(process.pid).encode())
     _lock_shared(lock)
     try:
         connection = _wait_for(process, folder / f"rmx-{process.pid}.json", log)
@@ -162,7 +162,7 @@ def _end(pid: int, users: Path) -> None:
     import psutil
 
     try:
-        if worker_is_alive(users.read_text()):
+        if process_is_alive(users.read_text()):
             process = psutil.Process(pid)
             process.terminate()
             process.wait(END_S)

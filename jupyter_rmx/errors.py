@@ -56,8 +56,8 @@ class RmxError(Exception):
         return f"{self.message} {self.hint}".strip()
 
     def to_wire(self, request_id: str = "") -> dict[str, Any]:
-        """The error envelope of the REST interface (design.md § 4)."""
-        return {
+        """The error envelope of the REST interface (design.md § 4); the numbers of a limit stand on top, too."""
+        return {name: self.details[name] for name in ("limit", "amount") if name in self.details} | {
             "error": self.code,
             "message": self.message,
             "reason": self.message,
@@ -78,7 +78,7 @@ class UsageError(RmxError):
 class ProviderError(RmxError):
     """A provider could not make, find or end a machine."""
 
-    code = "vm_provider_failed"
+    code = "vm_cloud_service_unavailable"
     status = 502
 
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from jupyter_rmx.clock import Clock
 from jupyter_rmx.control.machines import MachineControl
-from jupyter_rmx.control.recover import recover
+from jupyter_rmx.control.reconcile import Reconciler
 from jupyter_rmx.errors import LoopbackError, ProviderError, RmxError, TransferError, UsageError
 from jupyter_rmx.loopback.alias import alias_url, check_front_origin, open_url
 from jupyter_rmx.loopback.gate import AliasTarget
@@ -31,7 +31,7 @@ from jupyter_rmx.models import (
 )
 from jupyter_rmx.providers.registry import ProviderRegistry
 from jupyter_rmx.settings import Settings
-from jupyter_rmx.store.machines import MachineStore
+from jupyter_rmx.store.store import Store
 from jupyter_rmx.transports.base import ByteStream, Process, Transport
 from jupyter_rmx.transports.pool import TransportPool
 
@@ -48,7 +48,7 @@ class Parts:
 
     settings: Settings
     clock: Clock
-    store: MachineStore
+    store: Store
     registry: ProviderRegistry
     control: MachineControl
     pool: TransportPool
@@ -66,7 +66,7 @@ class MachineManager:
         self._parts = parts
         self._origin = origin
         self._starting: asyncio.Task[None] | None = None
-        self._heart: asyncio.Task[None] | None = None
+        self._background: list[asyncio.Task[None]] = []
         self._labels: dict[str, tuple[float, VM]] = {}
         self.on_destroyed: Callable[[str], Awaitable[None]] = _ignore
 
@@ -90,43 +90,40 @@ class MachineManager:
     async def _start(self) -> None:
         parts = self._parts
         await parts.store.open()
-        known = {record.vm.provider for record in await parts.store.list(parts.settings.owner)}
-        for name in sorted(known | {parts.settings.default_provider}):
-            await self._recover(name)
-        self._heart = asyncio.ensure_future(self._beat())
+        reconciler = Reconciler(parts.control)
+        await reconciler.first_round()
+        await self._beat()
+        self._background = [
+            asyncio.ensure_future(self._heart()),
+            asyncio.ensure_future(reconciler.run()),
+        ]
 
-    async def _recover(self, name: str) -> None:
-        parts = self._parts
-        try:
-            provider = parts.registry.get(name)
-            await provider.heartbeat()
-            await recover(parts.store, provider, parts.settings.owner, parts.clock.now())
-        except (ProviderError, UsageError) as error:
-            # One provider that is away (or no longer installed) must not take the machines of the others with it.
-            log.warning("Provider %s: %s", name, error)
-
-    async def _beat(self) -> None:
+    async def _heart(self) -> None:
         while True:
             await asyncio.sleep(HEARTBEAT_S)
-            for provider in self._parts.registry.built():
-                try:
-                    await provider.heartbeat()
-                except RmxError as error:
-                    log.warning("Heartbeat of provider %s failed: %s", provider.name, error)
+            await self._beat()
+
+    async def _beat(self) -> None:
+        for provider in self._parts.registry.built():
+            try:
+                await provider.heartbeat()
+            except RmxError as error:
+                log.warning("Heartbeat of provider %s failed: %s", provider.name, error)
 
     async def aclose(self) -> None:
         """Let go of all connections; machines go on."""
-        for task in (self._starting, self._heart):
-            if task is not None:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+        tasks = [*self._background, *([self._starting] if self._starting else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._parts.control.context.engine.aclose()
         await self._parts.pool.aclose()
         await self._parts.registry.aclose()
         await self._parts.store.aclose()
 
     # -- machines -----------------------------------------------------------------------------------------------
 
-    async def create(self, spec: VMSpec, *, key: str) -> VM:
+    async def create(self, spec: VMSpec, *, key: str | None = None) -> VM:
         """See `service.RemoteMachines.create`."""
         await self.ready()
         vm = await self._parts.control.create(spec, key=key)
@@ -150,7 +147,7 @@ class MachineManager:
     async def list(self) -> list[VM]:
         """See `service.RemoteMachines.list`."""
         await self.ready()
-        return await self._parts.control.list()
+        return await self._parts.control.page()
 
     async def destroy(self, machine: str) -> None:
         """See `service.RemoteMachines.destroy`."""

@@ -46,7 +46,7 @@ class RemoteMachines(Protocol):
     async def create(self, spec: VMSpec, *, key: str) -> VM:
         """Make a machine, or return the one that `key` or the same name and parameters already made.
 
-        Raises UsageError `usage_bad_name`, `usage_unknown_provider`; WorkflowError `vm_name_taken`,
+        Raises UsageError `usage_bad_name`, `vm_invalid_provider`; WorkflowError `vm_name_taken`,
         `idempotency_mismatch` (422); ProviderError.
         """
         ...

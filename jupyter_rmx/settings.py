@@ -45,15 +45,28 @@ class Settings:
         Seconds after the last sign of life of any Jupyter of this user at which an embedded machine ends itself.
     upload_max_bytes
         Largest single file that an upload accepts.
+    max_active_owner
+        How many machines the owner may have that are being made, running or being ended.
+    create_enabled, disabled_providers
+        Switch off the making of machines, of all providers or of some; what is there goes on.
+    images
+        Image by provider, for requests that name none; None or missing: the driver's default.
+    allowed_images
+        If not empty, the only images that may be asked for.
     """
 
     owner: str = field(default_factory=default_owner)
     data_dir: Path = field(default_factory=default_data_dir)
-    database_url: str = ""
+    database_url: str = field(default="", repr=False)  # may hold a password
     alias_domain: str = "localhost"
     default_provider: str = "local"
     orphan_after_s: float = 8 * 3600.0
     upload_max_bytes: int = 16 * 1024**3
+    max_active_owner: int = 50
+    create_enabled: bool = True
+    disabled_providers: frozenset[str] = frozenset()
+    images: dict[str, str] = field(default_factory=dict)
+    allowed_images: frozenset[str] = frozenset()
 
     @property
     def resolved_database_url(self) -> str:
@@ -61,6 +74,41 @@ class Settings:
         return self.database_url or f"sqlite+aiosqlite:///{self.data_dir / 'store.sqlite3'}"
 
 
+OFF = frozenset({"0", "false", "no", "off", "disabled"})
+_PREFIX = "JUPYTER_RMX_"
+
+
 def settings_from_environment() -> Settings:
-    """Settings of a process that has no traits: defaults plus `JUPYTER_RMX_DEFAULT_PROVIDER` and the data directory."""
-    return Settings(default_provider=os.environ.get("JUPYTER_RMX_DEFAULT_PROVIDER") or "local")
+    """Settings of a process that has no traits.
+
+    `JUPYTER_RMX_DATA_DIR`, `JUPYTER_RMX_DATABASE_URL`, `JUPYTER_RMX_DEFAULT_PROVIDER`, `JUPYTER_RMX_CREATE_ENABLED`, and
+    by provider `JUPYTER_RMX_<PROVIDER>_ENABLED` and `JUPYTER_RMX_<PROVIDER>_IMAGE`. A switch is off for 0, false, no,
+    off and disabled only: a slip of the pen must not close the shop.
+    """
+    by_provider = {name: value for name, value in os.environ.items() if name.startswith(_PREFIX)}
+    return Settings(
+        default_provider=os.environ.get(f"{_PREFIX}DEFAULT_PROVIDER") or "local",
+        database_url=os.environ.get(f"{_PREFIX}DATABASE_URL", ""),
+        create_enabled=not _is_off(os.environ.get(f"{_PREFIX}CREATE_ENABLED")),
+        disabled_providers=frozenset(
+            provider for provider, value in _by_provider(by_provider, "_ENABLED").items() if _is_off(value)
+        ),
+        images={
+            provider: image
+            for provider, image in _by_provider(by_provider, "_IMAGE").items()
+            if image.strip()
+        },
+    )
+
+
+def _is_off(value: str | None) -> bool:
+    return value is not None and value.strip().lower() in OFF
+
+
+def _by_provider(variables: dict[str, str], suffix: str) -> dict[str, str]:
+    """Values by the provider's name as it stands in a variable: lower case, `_` for `-`."""
+    return {
+        name[len(_PREFIX) : -len(suffix)].lower(): value
+        for name, value in variables.items()
+        if name.endswith(suffix) and name != f"{_PREFIX}CREATE_ENABLED"
+    }

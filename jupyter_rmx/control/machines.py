@@ -1,272 +1,249 @@
 """MachineControl: machines of one owner, from the wish to the end.
 
 Laws
-1. A row is written before the provider is asked, and removed only after the provider confirmed the end: a machine
-   without a row, or a row for ever in `creating`, can only come from a killed process, and `recover.py` mends it.
+1. A row is written before the provider is asked, and a machine is forgotten only after the provider confirmed its end.
 2. The provider is given our VM id as its key, and makes one machine per key.
 3. The same key, or the same name with the same parameters, is the same machine. A name with other parameters is
-   `vm_name_taken`, a key with other parameters `idempotency_mismatch`.
-4. Status is read from the provider. A machine that ended by itself is shown as `destroyed`. The same wish starts it
-   again where its provider still lists it (the embedded one keeps the home, also over a restart of the computer), and
-   any other wish for its name or key replaces it.
+   `vm_name_taken`, a key with other parameters `idempotency_mismatch`; the key is looked at before the limit.
+4. A key is set free when its machine has ended or could not be made: the next wish with it makes a new one.
+5. What a killed process left half-done is settled by the first one that meets it, or by the reconciler.
 """
 
 from __future__ import annotations
 
-import asyncio
-import dataclasses
 import logging
-import secrets
-from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
+from datetime import datetime
 
-from jupyter_rmx.clock import Clock
-from jupyter_rmx.control.recover import settle
-from jupyter_rmx.control.worker import this_worker, worker_is_alive
-from jupyter_rmx.errors import ProviderError, StoreError, UsageError, WorkflowError
-from jupyter_rmx.models import VM, VMSpec, VMStatus, check_idempotency_key, check_machine_name, new_id
-from jupyter_rmx.providers.base import ProviderSpec, VMProvider
-from jupyter_rmx.providers.registry import ProviderRegistry
-from jupyter_rmx.settings import Settings
-from jupyter_rmx.store.machines import DISK_FULL, MachineRecord, MachineStore
+from jupyter_rmx.control import failures, wishes
+from jupyter_rmx.control.context import Context
+from jupyter_rmx.control.create import CreateFlow, KnownError, LimitReachedError
+from jupyter_rmx.control.destroy import BusyError, DestroyFlow
+from jupyter_rmx.control.leases import Leases
+from jupyter_rmx.control.leftovers import Leftovers
+from jupyter_rmx.control.observe import Observer
+from jupyter_rmx.control.steps import Run
+from jupyter_rmx.errors import RmxError, StoreError, WorkflowError, from_wire
+from jupyter_rmx.models import VM, Operation, OperationKind, VMSpec, new_id
+from jupyter_rmx.providers.base import VMProvider
+from jupyter_rmx.store.database import DISK_FULL
+from jupyter_rmx.store.machines import MachineRecord
 
 log = logging.getLogger(__name__)
-FREE_NAME_TRIES = 20
+
+ROUNDS = 10
+"""How often a wish is tried again when the world changed under it."""
+WAIT_S = 60.0
+"""How long a call waits for another operation on its machine."""
+PAGE_MAX = 1000
 
 
 class MachineControl:
     """Creates, finds, lists and destroys the machines of `settings.owner`."""
 
-    def __init__(
-        self, store: MachineStore, registry: ProviderRegistry, settings: Settings, clock: Clock
-    ) -> None:
-        self._store = store
-        self._registry = registry
-        self._settings = settings
-        self._clock = clock
-        self._worker = this_worker()
-        self._locks = KeyedLocks()
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.leases = Leases(context)
+        self.leftovers = Leftovers(context)
+        self.observer = Observer(context)
+        self._create = CreateFlow(context)
+        self._destroy = DestroyFlow(context, self.leases)
 
     @property
     def owner(self) -> str:
         """Whose machines these are."""
-        return self._settings.owner
+        return self.context.owner
 
     def provider_of(self, vm: VM) -> VMProvider:
         """The provider that made the machine."""
-        return self._registry.get(vm.provider)
+        return self.context.gateway(vm.provider).provider
 
-    async def create(self, spec: VMSpec, *, key: str) -> VM:
+    # -- making -------------------------------------------------------------------------------------------------
+
+    async def create(self, spec: VMSpec, *, key: str | None = None) -> VM:
         """Make a machine, or return the one that is there (law 3)."""
-        check_idempotency_key(key)
-        if spec.name is not None:
-            check_machine_name(spec.name)
-        provider = self._registry.get(spec.provider or self._settings.default_provider)
-        async with self._locks.hold(f"key {key}"):
-            known = await self._store.by_key(self.owner, key)
-            if known is not None:
-                async with self._locks.hold(f"name {known.vm.name}"):
-                    known = await self._alive(await self._store.by_key(self.owner, key), spec)
-                    if known is not None:
-                        return await self._same_wish(known, spec, by_key=True)
-            name = spec.name or await self._free_name()
-            async with self._locks.hold(f"name {name}"):
-                known = await self._alive(await self._store.find(self.owner, name), spec)
-                if known is not None:
-                    return await self._same_wish(known, spec, by_key=False)
-                return await self._make(provider, name, spec, key)
+        return await self.make("create", spec, key, {})
 
-    async def _same_wish(self, known: MachineRecord, spec: VMSpec, *, by_key: bool) -> VM:
-        if known.fingerprint != spec.fingerprint():
-            raise _mismatch(known.vm.name) if by_key else _name_taken(known.vm.name)
-        if known.vm.status == "creating":
-            raise _busy(known.vm.name, "being created", "vm_create_in_progress")
-        if known.vm.status == "destroying":
-            raise _busy(known.vm.name, "being destroyed", "vm_destroy_in_progress")
-        return await self._with_live_status(known.vm)
+    async def make(self, kind: OperationKind, spec: VMSpec, key: str | None, more: dict[str, object]) -> VM:
+        """Create, restore or fork; `more` is what the workflow must know besides."""
+        wishes.check_wish(spec, key)
+        settings, context = self.context.settings, self.context
+        provider = wishes.provider_of(spec, settings)
+        context.gateway(provider)
+        wishes.check_enabled(provider, settings)
+        data = {
+            "machine": spec.name,
+            "provider": provider,
+            "image": wishes.image_of(spec, provider, settings) if kind == "create" else spec.image,
+            "key": key,
+            "fingerprint": spec.fingerprint(),
+            "paid": context.credits.enabled,
+        }
+        refreshed = False
+        for _ in range(ROUNDS):
+            run = Run(new_id("op"), kind, self.owner, new_id("vm"), data | more)
+            try:
+                vm: VM = (await context.engine.run(run)).memory["vm"]
+                return vm
+            except KnownError as known:
+                same = await self._known(known.record, spec, by_key=known.by_key)
+                if same is not None:
+                    return same
+            except LimitReachedError:
+                if refreshed:
+                    raise failures.limit_exceeded(settings.max_active_owner) from None
+                refreshed = True
+                await self._refresh_active()
+        raise failures.busy(spec.name or "", "changing too often", "vm_create_in_progress")
 
-    async def _make(self, provider: VMProvider, name: str, spec: VMSpec, key: str) -> VM:
-        vm = VM(
-            id=new_id("vm"),
-            name=name,
-            owner=self.owner,
-            provider=provider.name,
-            status="creating",
-            created_at=self._clock.now(),
-            image=spec.image,
-        )
-        record = MachineRecord(vm=vm, key=key, fingerprint=spec.fingerprint(), worker=self._worker)
-        if not await self._store.reserve(record):
-            raise _busy(name, "being created by another Jupyter", "vm_create_in_progress")
-        made_id: str | None = None
-        try:
-            made = await provider.create(
-                ProviderSpec(name=name, owner=self.owner, image=spec.image), key=vm.id
-            )
-            made_id = made.provider_vm_id
-            await self._store.save(
-                vm.id, "running", provider_vm_id=made_id, details=made.details, image=made.image
-            )
-        except BaseException:
-            # Also for cancellation: nothing half-made may stay. What cannot be undone now (the disk is full, the
-            # process is killed) is found by `recover.py` through law 1.
-            await asyncio.shield(self._undo(provider, vm.id, made_id))
-            raise
-        return dataclasses.replace(
-            vm, status="running", provider_vm_id=made_id, details=made.details, image=made.image
-        )
+    async def _known(self, record: MachineRecord, spec: VMSpec, *, by_key: bool) -> VM | None:
+        """The machine that this wish means; None if it is gone now, so that the wish makes a new one."""
+        if record.fingerprint != spec.fingerprint() and record.vm.status != "failed":
+            raise failures.mismatch(record.vm.name) if by_key else failures.name_taken(record.vm.name)
+        if record.operation_id is not None and record.vm.status in {"creating", "destroying", "failed"}:
+            await self._settle(record)
+            return None
+        record = await self.observer.look_or_keep(record)
+        return record.vm if record.vm.status != "destroyed" else None
 
-    async def _undo(self, provider: VMProvider, vm_id: str, provider_vm_id: str | None) -> None:
-        if provider_vm_id is not None:
-            await provider.destroy(provider_vm_id)
-        await self._store.remove(vm_id)
+    async def _settle(self, record: MachineRecord) -> None:
+        """What is being done to a machine that a wish met: finished here if its process died; else the wish waits."""
+        free = await self.leftovers.settle(record.operation_id)
+        again = await self._record(record.vm.id)
+        if again is None or again.operation_id != record.operation_id:
+            return
+        if record.vm.status == "creating":
+            raise failures.in_progress(record)
+        if record.vm.status == "destroying" and not free:
+            raise failures.busy(record.vm.name, "being destroyed", "vm_destroy_in_progress")
+        raise failures.cleanup_pending(record)
 
-    async def _free_name(self) -> str:
-        for _ in range(FREE_NAME_TRIES):
-            name = f"vm-{secrets.token_hex(2)}"
-            if await self._store.find(self.owner, name) is None:
-                return name
-        raise UsageError("No free name was found.", hint="Give one: %vm create NAME", code="usage_bad_name")
+    async def _refresh_active(self) -> None:
+        """Look at all machines that are thought to run: some may have ended, and make room."""
+        records = [record for record in await self._all() if record.vm.status == "running"]
+        await self.observer.look_at_all(records)
 
-    async def _alive(self, known: MachineRecord | None, spec: VMSpec) -> MachineRecord | None:
-        """The row; None if its machine was never finished, or has ended by itself and makes room (law 4).
+    # -- looking ------------------------------------------------------------------------------------------------
 
-        The caller holds the name's lock, so a row that this process was working on is one whose work failed.
-        """
-        if known is not None and not self._is_worked_on_elsewhere(known):
-            known = await settle(self._store, self.provider_of(known.vm), known)
-        if known is None or await self._live_status(known.vm) != "destroyed":
-            return known
-        if known.fingerprint == spec.fingerprint() and await self._start_again(known.vm):
-            return await self._store.find(self.owner, known.vm.id)
-        await self._end(known.vm)
-        return None
+    async def _record(self, vm_id: str) -> MachineRecord | None:
+        async with self.context.store.read() as tx:
+            return await tx.machines.get(vm_id)
 
-    def _is_worked_on_elsewhere(self, known: MachineRecord) -> bool:
-        return known.worker != self._worker and worker_is_alive(known.worker)
-
-    async def _start_again(self, vm: VM) -> bool:
-        """Start a machine that has ended by itself, with what its provider kept of it; False if that is nothing."""
-        provider = self.provider_of(vm)
-        if vm.id not in {machine.key for machine in await provider.list_owned(vm.owner)}:
-            return False
-        made = await provider.create(ProviderSpec(vm.name, vm.owner, vm.image), key=vm.id)
-        await self._store.save(
-            vm.id, "running", provider_vm_id=made.provider_vm_id, details=made.details, image=made.image
-        )
-        return True
+    async def known(self, machine: str) -> MachineRecord:
+        """The row of that name or id; WorkflowError `vm_not_found` says how it ended, if it did."""
+        async with self.context.store.read() as tx:
+            record = await tx.machines.find(self.owner, machine)
+            ended = None if record is not None else await tx.machines.last_ended(self.owner, machine)
+        if record is not None:
+            return record
+        if ended is not None and ended.operation_id is not None:
+            return ended  # what is left of it is still being removed
+        raise failures.not_found(machine, ended)
 
     async def get(self, machine: str) -> VM:
-        """The machine with that name or id."""
-        return await self._with_live_status((await self._known(machine)).vm)
+        """The machine with that name or id, as its provider says it is now."""
+        record = await self.known(machine)
+        seen = await self.observer.look_or_keep(record)
+        if seen.vm.status == "destroyed" and record.vm.status != "destroyed":
+            raise failures.not_found(machine, seen)
+        return seen.vm
 
-    async def _known(self, machine: str) -> MachineRecord:
-        known = await self._store.find(self.owner, machine)
-        if known is None:
-            raise WorkflowError(
-                f"There is no machine {machine[:60]!r}.",
-                hint=f"%vm ls shows yours; make one with: %vm create {_suggest_name(machine)}",
-                code="vm_not_found",
-                status=404,
-            )
-        return known
+    async def page(self, *, limit: int = PAGE_MAX, after: tuple[datetime, str] | None = None) -> list[VM]:
+        """Machines, newest first, and on the first page failed ones of which something may be left.
 
-    async def list(self) -> list[VM]:
-        """All machines, newest first."""
-        records = await self._store.list(self.owner)
-        return list(await asyncio.gather(*(self._with_live_status(record.vm) for record in records)))
+        Those of a provider whose status costs nothing are shown as they are now, the others as last seen.
+        """
+        records: Sequence[MachineRecord]
+        async with self.context.store.read() as tx:
+            records = await tx.machines.page(self.owner, limit=limit, after=after)
+            left = [] if after is not None else await tx.machines.unfinished(self.owner)
+        seen = await self.observer.look_at_all([record for record in records if self._is_cheap(record)])
+        now = {record.vm.id: record.vm for record in seen}
+        shown = [now.get(record.vm.id, record.vm) for record in records]
+        return [vm for vm in shown if vm.status != "destroyed"] + [record.vm for record in left]
 
-    async def _with_live_status(self, vm: VM) -> VM:
-        return dataclasses.replace(vm, status=await self._live_status(vm))
-
-    async def _live_status(self, vm: VM) -> VMStatus:
-        if vm.provider_vm_id is None or vm.status in {"creating", "destroying"}:
-            return vm.status
+    def _is_cheap(self, record: MachineRecord) -> bool:
         try:
-            status = await self.provider_of(vm).status(vm.provider_vm_id)
-        except (ProviderError, UsageError) as error:
-            # A provider that is away, or no longer installed, must not hide the machines of the others.
-            log.warning("Status of %s is as last known: %s", vm.name, error)
-            return vm.status
-        return "destroyed" if status == "gone" else status
+            return self.context.gateway(record.vm.provider).provider.status_is_local
+        except RmxError:
+            return False
+
+    async def _all(self) -> list[MachineRecord]:
+        async with self.context.store.read() as tx:
+            return await tx.machines.page(self.owner, limit=100_000)
+
+    # -- ending -------------------------------------------------------------------------------------------------
 
     async def destroy(self, machine: str) -> VM:
-        """End the machine and forget it; returns what it was."""
-        known = await self._known(machine)
-        async with self._locks.hold(f"name {known.vm.name}"):
-            known = await self._known(known.vm.id)
-            if known.vm.status == "creating" and self._is_worked_on_elsewhere(known):
-                raise _busy(known.vm.name, "being created", "vm_create_in_progress")
-            await self._end(known.vm)
-        return known.vm
+        """End the machine; returns what it was. Whoever asks while it is being ended waits for that end."""
+        record = await self.known(machine)
+        self.context.gateway(record.vm.provider)
+        for _ in range(ROUNDS):
+            if record.vm.status == "destroyed" or (
+                record.vm.status == "failed" and record.operation_id is None
+            ):
+                return record.vm  # another request, or the provider, was faster
+            if record.operation_id is not None:
+                await self._wait_for(record)
+            else:
+                try:
+                    vm: VM = (await self._run_destroy(record)).memory["vm"]
+                    return vm
+                except BusyError:
+                    pass
+            again = await self._record(record.vm.id)
+            if again is None:
+                raise failures.not_found(machine)
+            record = again
+        raise failures.busy(record.vm.name, "changing too often")
 
-    async def _end(self, vm: VM) -> None:
+    async def _run_destroy(self, record: MachineRecord) -> Run:
+        run = self._destroy.run_for(record)
         try:
-            await self._store.save(vm.id, "destroying", worker=self._worker)
+            return await self.context.engine.run(run)
         except StoreError as error:
-            if error.code != DISK_FULL:
+            if error.code != DISK_FULL or record.vm.provider_vm_id is None:
                 raise
-            # To end the machine is what frees the disk. The mark is for a crash in between, which `destroy` mends, too.
-        provider = self.provider_of(vm)
-        if vm.provider_vm_id is not None:
-            await provider.destroy(vm.provider_vm_id)
-        else:  # its creator died before it could write down the provider's id
-            for machine in await provider.list_owned(vm.owner):
-                if machine.key == vm.id:
-                    await provider.destroy(machine.provider_vm_id)
-        await self._store.remove(vm.id)
+            # To end the machine is what frees the disk; the row follows it.
+            await self.context.gateway(record.vm.provider).destroy(record.vm.provider_vm_id)
+            return await self.context.engine.run(self._destroy.run_for(record))
+
+    async def _wait_for(self, record: MachineRecord, *, seconds: float = WAIT_S) -> None:
+        """Wait for the operation that has the machine; taken up here if nobody works on it."""
+        free = await self.leftovers.settle(record.operation_id)
+        again = await self._record(record.vm.id)
+        if again is None or again.operation_id != record.operation_id:
+            return
+        if free:
+            raise await self._put_off_error(record)
+        if record.vm.status == "creating":
+            raise failures.in_progress(record)
+        assert record.operation_id is not None
+        if not await self.context.engine.wait(record.operation_id, seconds=seconds):
+            raise failures.busy(record.vm.name, _doing(record))
+
+    async def _put_off_error(self, record: MachineRecord) -> RmxError:
+        """Why an operation that was just tried again could not be ended."""
+        operation = await self.operation(record.operation_id or "")
+        if operation.error is not None:
+            return from_wire(operation.error, int(operation.error.get("status", 502)))
+        return failures.cleanup_pending(record)
+
+    async def operation(self, operation_id: str) -> Operation:
+        """The operation of that id; WorkflowError `vm_operation_not_found` if there is none, or it was long ago."""
+        async with self.context.store.read() as tx:
+            record = await tx.operations.get(operation_id)
+        if record is None or record.operation.owner != self.owner:
+            raise WorkflowError(
+                f"There is no operation {operation_id[:60]!r}.",
+                hint="Finished ones are kept for a week.",
+                code="vm_operation_not_found",
+                status=404,
+            )
+        return record.operation
 
 
-class KeyedLocks:
-    """One lock per text, there only while somebody holds or waits for it."""
-
-    def __init__(self) -> None:
-        self._locks: dict[str, asyncio.Lock] = {}
-        self._users: Counter[str] = Counter()
-
-    @asynccontextmanager
-    async def hold(self, text: str) -> AsyncIterator[None]:
-        """Hold the lock of `text`."""
-        lock = self._locks.setdefault(text, asyncio.Lock())
-        self._users[text] += 1
-        try:
-            async with lock:
-                yield
-        finally:
-            self._users[text] -= 1
-            if not self._users[text]:
-                del self._users[text], self._locks[text]
-
-
-def _suggest_name(machine: str) -> str:
-    try:
-        return check_machine_name(machine)
-    except UsageError:
-        return "demo"
-
-
-def _name_taken(name: str) -> WorkflowError:
-    return WorkflowError(
-        f"There is already a machine {name!r}, made with other parameters.",
-        hint=f"Use it as it is, choose another name, or remove it first: %vm destroy {name}",
-        code="vm_name_taken",
-    )
-
-
-def _mismatch(name: str) -> WorkflowError:
-    return WorkflowError(
-        f"This idempotency key already made {name!r} with other parameters.",
-        hint="Use a new key for a new machine.",
-        code="idempotency_mismatch",
-        status=422,
-    )
-
-
-def _busy(name: str, what: str, code: str) -> WorkflowError:
-    return WorkflowError(
-        f"Machine {name!r} is {what} right now.",
-        hint="Try again in a few seconds.",
-        code=code,
-        retryable=True,
+def _doing(record: MachineRecord) -> str:
+    return {"destroying": "being destroyed", "creating": "being created"}.get(
+        record.vm.status, "being paused, resumed or changed"
     )

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from importlib.metadata import entry_points
+from typing import Protocol
 
 from jupyter_rmx.errors import ProviderError, UsageError
 from jupyter_rmx.providers.base import VMProvider
 from jupyter_rmx.settings import Settings
 
 GROUP = "jupyter_rmx.providers"
+
+
+class Providers(Protocol):
+    """Where providers are found by name."""
+
+    def get(self, name: str) -> VMProvider:
+        """The provider of that name; UsageError `vm_invalid_provider` if there is none."""
+        ...
 
 
 class ProviderRegistry:
@@ -23,7 +32,7 @@ class ProviderRegistry:
         return sorted({point.name for point in entry_points(group=GROUP)})
 
     def get(self, name: str) -> VMProvider:
-        """The provider of that name; UsageError `usage_unknown_provider` if none is installed."""
+        """The provider of that name; UsageError `vm_invalid_provider` if none is installed."""
         if name not in self._built:
             self._built[name] = self._build(name)
         return self._built[name]
@@ -34,7 +43,7 @@ class ProviderRegistry:
             raise UsageError(
                 f"There is no provider {name[:40]!r}.",
                 hint=f"Installed are: {', '.join(self.names()) or 'none'}.",
-                code="usage_unknown_provider",
+                code="vm_invalid_provider",
                 details={"field": "provider"},
             )
         try:

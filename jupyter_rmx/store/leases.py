@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, and_, insert, or_, select, update
+from sqlalchemy import Row, and_, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jupyter_rmx.models import Lease, Snapshot
@@ -27,6 +27,10 @@ class LeaseRows:
     async def change(self, lease_id: str, values: dict[str, Any]) -> None:
         """Change a row."""
         await self._connection.execute(update(leases).where(leases.c.id == lease_id).values(values))
+
+    async def remove(self, lease_id: str) -> None:
+        """Forget a lease under which nothing was given out."""
+        await self._connection.execute(delete(leases).where(leases.c.id == lease_id))
 
     async def get(self, lease_id: str) -> Lease | None:
         """The row of that id."""

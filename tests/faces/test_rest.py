@@ -125,7 +125,7 @@ async def test_life_of_a_machine(api):
             "vms",
             {"method": "POST", "body": {"provider": "moon"}, "headers": KEY},
             400,
-            "usage_unknown_provider",
+            "vm_invalid_provider",
         ),
         ("vms", {"method": "POST", "raw": "[1]", "headers": KEY}, 400, "usage_expected_object"),
         ("vms", {"method": "POST", "raw": "{", "headers": KEY}, 400, "usage_json_parse_failed"),

@@ -69,7 +69,7 @@ class OneProvider:
 
     def get(self, name):
         if name != self._provider.name:
-            raise UsageError(f"There is no provider {name!r}.", code="usage_unknown_provider")
+            raise UsageError(f"There is no provider {name!r}.", code="vm_invalid_provider")
         return self._provider
 
 
@@ -244,7 +244,7 @@ async def test_another_wish_replaces_a_machine_that_ended(control, provider):
     ("spec", "key", "code"),
     [
         (VMSpec("Bad Name"), "k", "usage_bad_name"),
-        (VMSpec("demo", provider="moon"), "k", "usage_unknown_provider"),
+        (VMSpec("demo", provider="moon"), "k", "vm_invalid_provider"),
         (VMSpec("demo"), "k" * 129, "usage_bad_idempotency_key"),
     ],
 )

@@ -137,7 +137,7 @@ def test_debug_shows_the_traceback(ip, capsys):
     [
         ("create Bad_Name", "usage_bad_name", "a-z, 0-9"),
         ("create demo --image other", "vm_name_taken", "demo"),
-        ("create x --provider nowhere", "usage_unknown_provider", "nowhere"),
+        ("create x --provider nowhere", "vm_invalid_provider", "nowhere"),
         ("exec nope -- ls", "vm_not_found", "%vm create nope"),
         ("exec no/pe -- ls", "usage_bad_name", "a-z, 0-9"),
         ("open demo 0", "usage_bad_port", "1 to 65535"),
