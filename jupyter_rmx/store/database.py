@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError, ProgrammingError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jupyter_rmx.errors import StoreError
 from jupyter_rmx.store import files
@@ -67,7 +67,7 @@ class Database:
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that only reads; all of it sees one moment."""
         engines = await self._ready()
-        async with self._use(engines), engines.reader.begin() as connection:
+        async with self._use(engines), engines.connection(engines.reader) as connection, connection.begin():
             yield connection
 
     @asynccontextmanager
@@ -79,7 +79,7 @@ class Database:
         engines = await self._ready()
         async with self._use(engines):
             begin = self._only_writer if self.is_sqlite else _any_writer
-            async with begin(engines.writer) as connection:
+            async with begin(engines) as connection:
                 yield connection
         if engines.is_moved:
             raise StoreError(
@@ -89,10 +89,10 @@ class Database:
             )
 
     @asynccontextmanager
-    async def _only_writer(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    async def _only_writer(self, engines: Engines) -> AsyncIterator[AsyncConnection]:
         deadline = time.monotonic() + self._busy_timeout_s
         # SQLite's busy handler is not fair: writers of one process queue here, in order.
-        async with self._writing, engine.connect() as connection:
+        async with self._writing, engines.connection(engines.writer) as connection:
             # Waited for in short tries: a thread that waits in SQLite cannot be cancelled.
             while True:
                 try:
@@ -102,21 +102,18 @@ class Database:
                     if mapped(error).code != LOCKED or time.monotonic() > deadline:
                         raise
             yield connection
-            await connection.commit()  # what is not committed is undone when the connection goes back
+            await connection.commit()
 
     @asynccontextmanager
     async def _use(self, engines: Engines) -> AsyncIterator[None]:
         try:
-            with engines.in_use():
-                async with mapped_errors():
-                    yield
+            async with mapped_errors():
+                yield
         except StoreError as error:
             self._explain(error)
             if error.code in _STALE:
                 await self._forget(engines)
             raise
-        finally:
-            await engines.close_if_over()
 
     def _explain(self, error: StoreError) -> None:
         if error.code == DAMAGED and self.is_sqlite:
@@ -159,7 +156,7 @@ class Database:
         while True:
             try:
                 async with mapped_errors():
-                    if await _stored_revision(engines.reader) == HEAD:
+                    if await _stored_revision(engines) == HEAD:
                         return
                     await self._upgrade()
                     return
@@ -188,15 +185,15 @@ class Database:
 
 
 @asynccontextmanager
-async def _any_writer(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    async with engine.begin() as connection:
+async def _any_writer(engines: Engines) -> AsyncIterator[AsyncConnection]:
+    async with engines.connection(engines.writer) as connection, connection.begin():
         yield connection
 
 
-async def _stored_revision(engine: AsyncEngine) -> str | None:
+async def _stored_revision(engines: Engines) -> str | None:
     """The revision in the database; None if it must be looked at more closely."""
     try:
-        async with engine.connect() as connection:
+        async with engines.connection(engines.reader) as connection:
             found = (
                 (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalars().all()
             )

@@ -7,13 +7,13 @@ PostgreSQL   at most 10 connections of this process (5 are kept), for reading an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from jupyter_rmx.store.files import Identity, identity
@@ -54,6 +54,7 @@ class Engines:
         self._opened: Identity = None
         self._users = 0
         self._retired = False
+        self._endings: set[asyncio.Task[None]] = set()
 
     def remember_file(self) -> None:
         """From now on `is_moved` compares with the file that is there now."""
@@ -64,24 +65,58 @@ class Engines:
         """True if the file that was opened is not there any more; what is written to it is lost."""
         return identity(self._file) != self._opened
 
-    @contextmanager
-    def in_use(self) -> Iterator[None]:
-        """While it lasts the engines stay open, retired or not."""
+    @asynccontextmanager
+    async def connection(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+        """A connection of one of the two engines; what was not committed is undone when it goes back.
+
+        A request may be cancelled at any moment. Where that hits the pool or the driver in the middle of connecting,
+        they leave a connection behind that nobody closes: so that is never cancelled, and what comes of it late is
+        given back.
+        """
+        taking = asyncio.create_task(self._take(engine))
+        try:
+            connection = await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            taking.add_done_callback(self._give_back_late)
+            raise
+        try:
+            yield connection
+        finally:
+            await asyncio.shield(self._end(connection))
+
+    async def _take(self, engine: AsyncEngine) -> AsyncConnection:
         self._users += 1
         try:
-            yield
+            return await engine.connect().start()
+        except BaseException:
+            self._users -= 1
+            await self._close_if_over()
+            raise
+
+    def _give_back_late(self, taking: asyncio.Task[AsyncConnection]) -> None:
+        if not taking.cancelled() and taking.exception() is None:
+            self._end(taking.result())
+
+    def _end(self, connection: AsyncConnection) -> asyncio.Task[None]:
+        ending = asyncio.create_task(self._give_back(connection))
+        self._endings.add(ending)  # the loop holds tasks only weakly
+        ending.add_done_callback(self._endings.discard)
+        return ending
+
+    async def _give_back(self, connection: AsyncConnection) -> None:
+        try:
+            await connection.close()
         finally:
             self._users -= 1
+            await self._close_if_over()
 
     async def retire(self) -> None:
         """Close all connections, those in use when their transactions are over."""
         self._retired = True
-        await self.close_if_over()
+        await self._close_if_over()
 
-    async def close_if_over(self) -> None:
-        """To be called after each use."""
+    async def _close_if_over(self) -> None:
         if self._retired and not self._users:
-            # A cancelled request must not leave connections behind.
             await asyncio.shield(self._dispose())
 
     async def _dispose(self) -> None:
