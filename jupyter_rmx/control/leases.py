@@ -64,14 +64,24 @@ class Leases:
             await tx.leases.change(lease.id, values)
 
     async def revoke_all_of(
-        self, vm_id: str, provider: str, provider_vm_id: str | None, *, but: frozenset[str] = frozenset()
+        self,
+        vm_id: str,
+        provider: str,
+        provider_vm_id: str | None,
+        *,
+        but: frozenset[str] = frozenset(),
+        kept_only: bool = False,
     ) -> int:
-        """End all identities of a machine but those leases; returns how many could not be ended yet."""
+        """End all identities of a machine but those leases; returns how many could not be ended yet.
+
+        `kept_only`: only those whose token was given out; one that is being minted at this moment is left alone.
+        """
         async with self._context.store.read() as tx:
             found = [lease for lease in await tx.leases.identities(vm_id) if lease.id not in but]
         failed = 0
         for lease in found:
-            failed += not await self.revoke(lease, provider, provider_vm_id)
+            if lease.token_hash is not None or not kept_only:
+                failed += not await self.revoke(lease, provider, provider_vm_id)
         return failed
 
     async def sweep(self) -> int:

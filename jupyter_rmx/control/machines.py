@@ -22,6 +22,7 @@ from jupyter_rmx.control.destroy import BusyError, DestroyFlow
 from jupyter_rmx.control.leases import Leases
 from jupyter_rmx.control.leftovers import Leftovers
 from jupyter_rmx.control.observe import Observer
+from jupyter_rmx.control.states import SETTLED
 from jupyter_rmx.control.steps import Run
 from jupyter_rmx.errors import RmxError, StoreError, WorkflowError, from_wire
 from jupyter_rmx.models import VM, Operation, OperationKind, VMSpec, new_id
@@ -46,8 +47,8 @@ class MachineControl:
         self.leases = Leases(context)
         self.leftovers = Leftovers(context)
         self.observer = Observer(context)
-        self._create = CreateFlow(context)
         self._destroy = DestroyFlow(context, self.leases)
+        CreateFlow(context)
 
     @property
     def owner(self) -> str:
@@ -93,7 +94,7 @@ class MachineControl:
                 if refreshed:
                     raise failures.limit_exceeded(settings.max_active_owner) from None
                 refreshed = True
-                await self._refresh_active()
+                await self.refresh_active()
         raise failures.busy(spec.name or "", "changing too often", "vm_create_in_progress")
 
     async def _known(self, record: MachineRecord, spec: VMSpec, *, by_key: bool) -> VM | None:
@@ -118,7 +119,7 @@ class MachineControl:
             raise failures.busy(record.vm.name, "being destroyed", "vm_destroy_in_progress")
         raise failures.cleanup_pending(record)
 
-    async def _refresh_active(self) -> None:
+    async def refresh_active(self) -> None:
         """Look at all machines that are thought to run: some may have ended, and make room."""
         records = [record for record in await self._all() if record.vm.status == "running"]
         await self.observer.look_at_all(records)
@@ -207,6 +208,16 @@ class MachineControl:
             # To end the machine is what frees the disk; the row follows it.
             await self.context.gateway(record.vm.provider).destroy(record.vm.provider_vm_id)
             return await self.context.engine.run(self._destroy.run_for(record))
+
+    async def when_free(self, record: MachineRecord) -> MachineRecord:
+        """The machine when no operation has it to itself; raises if it has ended, or that takes too long."""
+        for _ in range(ROUNDS):
+            if record.operation_id is None and record.vm.status in SETTLED:
+                return record
+            if record.operation_id is not None:
+                await self._wait_for(record)
+            record = await self.known(record.vm.id)
+        raise failures.busy(record.vm.name, _doing(record))
 
     async def _wait_for(self, record: MachineRecord, *, seconds: float = WAIT_S) -> None:
         """Wait for the operation that has the machine; taken up here if nobody works on it."""
