@@ -1,6 +1,6 @@
 """For tests of jupyter_rmx and of what others build on it; imported by nothing of the package itself.
 
-provider_contract   the laws of VMProvider as test classes to inherit from; machine_contract is its part with a shell
+provider_contract   the laws of VMProvider as test classes to inherit from; lifecycle_contract: those without a shell
 fake_provider       FakeProvider: a VMProvider whose machines are rows in a file that many processes share
 fake_credits        FakeCredits: a credit gateway of the same kind
 fake_base           Fake: what both have: a journal of calls over all processes, and vices to set at run time

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar, cast
 
-from jupyter_rmx.errors import ProviderError
+from jupyter_rmx.errors import ProviderError, RmxError
 from jupyter_rmx.testing import fake_truth
 from jupyter_rmx.testing.fake_truth import FakeCall, Outcome, Truth
 
@@ -43,15 +43,24 @@ class Fake:
     # --- what happened
 
     def calls(
-        self, method: str | None = None, outcome: Outcome | None = None, *, about: str | None = None
+        self,
+        method: str | None = None,
+        outcome: Outcome | None = None,
+        *,
+        committed: bool | None = None,
+        about: str | None = None,
     ) -> list[FakeCall]:
-        """The calls of all processes, oldest first; all, or those of one method, one outcome, about one key or id."""
+        """The calls of all processes, oldest first.
+
+        All of them, or those of one method, with one outcome, with their effect on disk or not, about one key or id.
+        """
         found = [fake_truth.call_of(row) for row in self._truth.look("SELECT * FROM calls ORDER BY number")]
         return [
             call
             for call in found
             if method in (None, call.method)
             and outcome in (None, call.outcome)
+            and committed in (None, call.committed)
             and (about is None or about in call.arguments.values())
         ]
 
@@ -105,9 +114,8 @@ class Fake:
         times: int | None = 1,
         about: str | None = None,
     ) -> None:
-        """Raise and do nothing. Without `error` it is a ProviderError that can be retried."""
-        failure = error or unavailable("refused")
-        self._add("fail", method, "called", times, about, failure)
+        """Raise and do nothing: `error`, or one of the service's own that can be retried."""
+        self._add("fail", method, "called", times, about, error or self._unavailable("refused"))
 
     def lost_answer(
         self,
@@ -117,8 +125,8 @@ class Fake:
         times: int | None = 1,
         about: str | None = None,
     ) -> None:
-        """Do it, then raise: a ProviderError that can be retried, or `error`, as an OSError of a careless driver."""
-        self._add("lost", method, "committed", times, about, error or unavailable("gave no answer"))
+        """Do it, then raise: `error`, as an OSError of a careless driver, or one of its own that can be retried."""
+        self._add("lost", method, "committed", times, about, error or self._unavailable("gave no answer"))
 
     def nonsense(
         self,
@@ -133,8 +141,8 @@ class Fake:
         self._add("nonsense", method, "committed", times, about, (value, dict(replace) if replace else None))
 
     def down(self) -> None:
-        """Every call raises a ProviderError that can be retried, and does nothing, until `up`."""
-        self._add("down", ALL, "called", None, None, unavailable("is down"))
+        """Every call raises an error that can be retried, and does nothing, until `up`."""
+        self._add("down", ALL, "called", None, None, self._unavailable("is down"))
 
     def up(self) -> None:
         """End `down`."""
@@ -147,6 +155,10 @@ class Fake:
             db.execute("DELETE FROM vices")
             db.execute("DELETE FROM held")
             self._behave(db)
+
+    def _unavailable(self, what: str) -> RmxError:
+        """The error of a service that cannot be used now."""
+        return ProviderError(f"The fake provider {what}.", hint="Try again in a few seconds.", retryable=True)
 
     def _behave(self, db: sqlite3.Connection) -> None:
         """End what further vices a fake has."""
@@ -233,16 +245,6 @@ def _take(
             db.execute("INSERT OR REPLACE INTO held VALUES (?, ?)", (number, method))
     db.execute("DELETE FROM vices WHERE left = 0")
     return taken
-
-
-def unavailable(what: str) -> ProviderError:
-    """The error of a service that cannot be used now."""
-    return ProviderError(
-        f"The fake service {what}.",
-        hint="Try again in a few seconds.",
-        code="vm_provider_failed",
-        retryable=True,
-    )
 
 
 def _no_probe(method: str, moment: str) -> None:

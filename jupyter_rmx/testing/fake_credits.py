@@ -10,7 +10,7 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
-from jupyter_rmx.errors import WorkflowError
+from jupyter_rmx.errors import RmxError, WorkflowError
 from jupyter_rmx.testing.fake_base import Fake, Probe
 
 CREDIT_METHODS = ("reserve", "refund")
@@ -88,6 +88,15 @@ class FakeCredits(Fake):
                 db.execute("UPDATE reservations SET refunded = 1 WHERE key = ?", (key,))
 
         await self._call("refund", {"owner": owner, "key": key}, work)
+
+    def _unavailable(self, what: str) -> RmxError:
+        return WorkflowError(
+            f"The fake billing service {what}.",
+            hint="Try again in a few seconds.",
+            code="vm_billing_unavailable",
+            status=503,
+            retryable=True,
+        )
 
     async def aclose(self) -> None:
         """Let go of the file."""

@@ -25,7 +25,7 @@ Outcome = Literal["started", "committed", "answered", "raised"]
 
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS calls (number INTEGER PRIMARY KEY AUTOINCREMENT, method TEXT, arguments TEXT,
-        pid INTEGER, outcome TEXT, error TEXT, began INTEGER, ended INTEGER)""",
+        pid INTEGER, outcome TEXT, committed INTEGER DEFAULT 0, error TEXT, began INTEGER, ended INTEGER)""",
     "CREATE INDEX IF NOT EXISTS open_calls ON calls (pid) WHERE ended IS NULL",
     """CREATE TABLE IF NOT EXISTS vices (id INTEGER PRIMARY KEY, method TEXT, kind TEXT, moment TEXT, about TEXT,
         left INTEGER, data BLOB)""",
@@ -39,8 +39,8 @@ class FakeCall:
     """One call of a fake. `number` grows with every call of every process.
 
     `outcome`: `started` (nothing is done yet), `committed` (its effect is on disk, no answer was given), `answered`, or
-    `raised` with `error`; a process that was killed leaves its call at one of the first two. `began` and `ended` count
-    moments of all calls, None while it goes on.
+    `raised` with `error`; a process that was killed leaves its call at one of the first two. `committed`: its effect is
+    on disk, whatever its caller heard. `began` and `ended` count moments of all calls, None while it goes on.
     """
 
     number: int
@@ -48,6 +48,7 @@ class FakeCall:
     arguments: Mapping[str, Any]
     pid: int
     outcome: Outcome
+    committed: bool
     error: str | None
     began: int
     ended: int | None
@@ -168,7 +169,7 @@ def begin(db: sqlite3.Connection, method: str, arguments: Mapping[str, Any]) -> 
 
 def mark_committed(db: sqlite3.Connection, number: int) -> None:
     """Its effect is in this same transaction."""
-    db.execute("UPDATE calls SET outcome = 'committed' WHERE number = ?", (number,))
+    db.execute("UPDATE calls SET outcome = 'committed', committed = 1 WHERE number = ?", (number,))
 
 
 def end(db: sqlite3.Connection, number: int, outcome: Outcome, error: BaseException | None = None) -> None:
@@ -200,7 +201,8 @@ def _lives(pid: int) -> bool:
 def call_of(row: sqlite3.Row) -> FakeCall:
     """A row of `calls`."""
     values = dict(row)
-    return FakeCall(**(values | {"arguments": json.loads(values["arguments"])}))
+    values |= {"arguments": json.loads(values["arguments"]), "committed": bool(values["committed"])}
+    return FakeCall(**values)
 
 
 def most_at_once(calls: Sequence[FakeCall]) -> int:

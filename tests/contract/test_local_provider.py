@@ -1,10 +1,13 @@
 """The embedded provider keeps the laws of VMProvider, whichever way its machines are isolated."""
 
+import asyncio
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import asyncssh
@@ -12,6 +15,7 @@ import pytest
 
 from jupyter_rmx.providers.drivers.local import LocalProvider
 from jupyter_rmx.providers.drivers.local.isolation import FORCE
+from jupyter_rmx.providers.drivers.local.layout import MachineDir
 from jupyter_rmx.settings import Settings
 from jupyter_rmx.testing.provider_contract import ProviderContract
 
@@ -48,6 +52,17 @@ class LocalContract(ProviderContract):
 
     def make_provider(self):
         return LocalProvider(Settings(data_dir=self.folder))
+
+    async def end_but_keep(self, vm):
+        where = MachineDir(self.folder / "local", vm.provider_vm_id)
+        os.kill(where.read().init_pid, signal.SIGKILL)
+        provider = self.make_provider()
+        deadline = time.monotonic() + 60.0
+        while await provider.status(vm.provider_vm_id) == "running":
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.01)
+        await provider.aclose()
+        return True
 
     async def run(self, endpoint, command):
         sock = socket.socket(socket.AF_UNIX)

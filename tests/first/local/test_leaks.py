@@ -86,7 +86,7 @@ async def test_a_snapshot_that_does_not_fit_is_removed(house, small_disk):
     await house.sh(vm, "head -c 100000 /dev/zero > big")
     _fill(small_disk, 40960)
     with pytest.raises(ProviderError) as caught:
-        await house.provider.snapshot(vm.provider_vm_id)
+        await house.provider.snapshot(vm.provider_vm_id, key="snap_1")
     assert caught.value.code == "vm_disk_full"
     assert list((house.root / "snapshots").iterdir()) == []
     await house.provider.destroy(vm.provider_vm_id)
@@ -103,7 +103,7 @@ async def test_odd_files_are_copied_or_left_out_and_all_removed(house, method):
         "printf z > $'new\\nline'; touch -d @1000000000 old; "
         f"chmod {closed} a/b; chmod 500 a",
     )
-    snapshot = await house.provider.snapshot(vm.provider_vm_id)
+    snapshot = await house.provider.snapshot(vm.provider_vm_id, key="snap_1")
     copy = await house.create("copy", snapshot=snapshot)
     assert await house.sh(copy, "stat -c '%h %a' a/x a/b a | xargs") == f"2 644 2 {int(closed)} 3 500"
     assert await house.sh(copy, "stat -c %Y old; readlink dangling; cat new*") == "1000000000\nnowhere\nz"

@@ -10,8 +10,9 @@ import time
 import pytest
 
 from jupyter_rmx.errors import ProviderError
-from jupyter_rmx.providers.drivers.local import layout, processes
+from jupyter_rmx.providers.drivers.local import copying, layout, processes
 from jupyter_rmx.providers.drivers.local.layout import MachineDir, vm_id_of
+from jupyter_rmx.providers.drivers.local.lock import locked
 from jupyter_rmx.providers.drivers.local.records import machine_of
 
 _CREATOR = """
@@ -99,22 +100,128 @@ async def test_kill_9_of_the_outer_bwrap_fools_nobody(house):
     assert house.processes() == {}
 
 
-async def test_a_dead_machine_is_gone_and_starts_again_with_its_home(house, method, eventually):
+async def _kill(house, vm, eventually):
+    """As a restart of the computer would: its first process is dead."""
+    os.kill(_record(house, vm)[1].init_pid, signal.SIGKILL)
+
+    async def stopped():
+        return await house.provider.status(vm.provider_vm_id) == "stopped"
+
+    await eventually(stopped, "status says stopped")
+
+
+async def test_a_dead_machine_is_stopped_and_its_error_says_what_to_do(house, method, eventually):
+    vm = await house.create()
+    await _kill(house, vm, eventually)
+    await eventually(lambda: not house.processes(), "its keeper ends what is left, and itself")
+    for call in (house.provider.attach_endpoint, house.provider.pause):
+        with pytest.raises(ProviderError, match="is stopped") as caught:
+            await call(vm.provider_vm_id)
+        assert caught.value.code == "vm_not_running"
+        assert "%vm resume demo" in caught.value.hint
+        assert "with its files" in caught.value.hint
+    assert [one.status for one in await house.provider.list_owned("tester")] == ["stopped"]
+
+
+async def test_a_stopped_machine_is_resumed_at_once_as_what_it_was(house, method, eventually):
+    """At once: its keeper may still be ending what it takes for the machine's processes."""
+    vm = await house.create("first")
+    for n in range(3):
+        await house.sh(vm, f"echo {n} >> file; sleep 300 >/dev/null 2>&1 &")
+        await _kill(house, vm, eventually)
+        other = house.new_provider()
+        await asyncio.gather(house.provider.resume(vm.provider_vm_id), other.resume(vm.provider_vm_id))
+        await other.aclose()
+        assert await house.provider.list_owned("tester") == [vm]
+        assert await house.sh(vm, "wc -l < file") == f"{n + 1}"
+    assert len([line for line in house.processes().values() if b"keeper.py" in line]) == 1
+
+
+async def test_the_end_of_a_dead_machine_is_not_that_of_another_one(house, strong_method, eventually):
+    """The kernel gives the number of a dead namespace to the next one."""
+    dead = await house.create("dead")
+    await _kill(house, dead, eventually)
+    await eventually(lambda: not house.processes(), "its keeper is gone too")
+    where, record = _record(house, dead)
+    lives = await house.create("lives")
+    layout.write_record(where, record._replace(namespace=_record(house, lives)[1].namespace))
+    await house.provider.destroy(dead.provider_vm_id)
+    assert await house.provider.status(lives.provider_vm_id) == "running"
+    assert await house.sh(lives, "echo alive") == "alive"
+
+
+@pytest.mark.parametrize("call", ["resume", "create"])
+async def test_a_cancelled_start_keeps_the_files_of_a_stopped_machine(house, eventually, gated_bwrap, call):
+    called, go = gated_bwrap
+    go.touch()
     vm = await house.create()
     await house.sh(vm, "echo kept > file")
-    _, record = _record(house, vm)
-    os.kill(record.init_pid, signal.SIGKILL)
+    await _kill(house, vm, eventually)
+    called.unlink()
+    go.unlink()
+    start = {
+        "resume": lambda: house.provider.resume(vm.provider_vm_id),
+        "create": lambda: house.provider.create(house.spec(), key=vm.key),
+    }[call]
+    task = asyncio.ensure_future(start())
+    await eventually(called.exists, "the keeper launches")
+    task.cancel()
+    await asyncio.sleep(0.05)
+    go.touch()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await house.provider.resume(vm.provider_vm_id)
+    assert await house.sh(vm, "cat file") == "kept"
 
-    async def gone():
-        return await house.provider.status(vm.provider_vm_id) == "gone"
 
-    await eventually(gone, "status says gone")
-    await eventually(lambda: not house.processes(), "its keeper ends what is left, and itself")
-    with pytest.raises(ProviderError, match="is gone"):
-        await house.provider.attach_endpoint(vm.provider_vm_id)
-    assert [one.status for one in await house.provider.list_owned("tester")] == ["gone"]
-    again = await house.provider.create(house.spec(), key=vm.key)
-    assert await house.sh(again, "cat file") == "kept"
+async def test_a_resume_that_waits_for_a_destroy_makes_nothing(house, eventually):
+    vm = await house.create()
+    await _kill(house, vm, eventually)
+    with locked(MachineDir(house.root, vm.provider_vm_id).lock):
+        resume = asyncio.ensure_future(house.provider.resume(vm.provider_vm_id))
+        await asyncio.sleep(0.2)
+        copying.remove_tree(house.root / vm.provider_vm_id)
+    with pytest.raises(ProviderError) as caught:
+        await resume
+    assert caught.value.code == "vm_not_running"
+    assert house.left() == []
+
+
+async def test_a_snapshot_that_was_cut_off_is_taken_again_whole(house):
+    vm = await house.create()
+    await house.sh(vm, "echo one > file")
+    half = house.root / "snapshots" / f".{layout.snapshot_id_of('snap_1')}.part" / "home"
+    half.mkdir(parents=True)
+    (half / "left").write_text("of a process that was killed in the middle")
+    taken = await house.provider.snapshot(vm.provider_vm_id, key="snap_1")
+    assert [path.name for path in (house.root / "snapshots").iterdir()] == [taken]
+    assert [path.name for path in (house.root / "snapshots" / taken / "home").iterdir()] == ["file"]
+    await house.provider.destroy(vm.provider_vm_id)
+    assert await house.provider.snapshot(vm.provider_vm_id, key="snap_1") == taken
+    with pytest.raises(ProviderError) as caught:
+        await house.provider.snapshot(vm.provider_vm_id, key="snap_2")
+    assert caught.value.code == "vm_not_running"
+
+
+async def test_a_destroy_waits_for_the_snapshot_under_way(house, monkeypatch):
+    vm = await house.create()
+    await house.sh(vm, "echo one > file")
+    order, loop = [], asyncio.get_running_loop()
+    destroyed = []
+    real = copying.copy_home
+
+    def copy(source, target):
+        destroyed.append(asyncio.run_coroutine_threadsafe(house.provider.destroy(vm.provider_vm_id), loop))
+        time.sleep(0.3)
+        order.append("copied")
+        real(source, target)
+
+    monkeypatch.setattr(copying, "copy_home", copy)
+    taken = await house.provider.snapshot(vm.provider_vm_id, key="snap_1")
+    await asyncio.wrap_future(destroyed[0])
+    assert (house.root / "snapshots" / taken / "home" / "file").read_text() == "one\n"
+    assert order == ["copied"]
+    assert await house.provider.status(vm.provider_vm_id) == "gone"
 
 
 async def test_it_can_be_destroyed_without_its_keeper(house, method):
@@ -131,7 +238,7 @@ async def test_another_process_under_its_pid_is_never_taken_for_it(house, change
     vm = await house.create()
     where, record = _record(house, vm)
     layout.write_record(where, record._replace(**change))
-    assert await house.provider.status(vm.provider_vm_id) == "gone"
+    assert await house.provider.status(vm.provider_vm_id) == "stopped"
     with pytest.raises(ProviderError):
         await house.provider.pause(vm.provider_vm_id)
     layout.write_record(where, record)
@@ -146,10 +253,10 @@ async def test_a_machine_that_nobody_asks_for_ends_itself(house, method, eventua
     if paused:
         await house.provider.pause(vm.provider_vm_id)
 
-    async def gone():
-        return await house.provider.status(vm.provider_vm_id) == "gone"
+    async def ended():
+        return await house.provider.status(vm.provider_vm_id) == "stopped"
 
-    await eventually(gone, "it ended itself")
+    await eventually(ended, "it ended itself")
     await eventually(lambda: not house.processes(), "with all of it")
 
 
@@ -165,10 +272,10 @@ async def test_a_heartbeat_keeps_it_and_an_old_file_time_alone_does_not_end_it(h
         await house.provider.heartbeat()
     assert await house.provider.status(vm.provider_vm_id) == "running"
 
-    async def gone():
-        return await house.provider.status(vm.provider_vm_id) == "gone"
+    async def ended():
+        return await house.provider.status(vm.provider_vm_id) == "stopped"
 
-    await eventually(gone, "without heartbeats it ends")
+    await eventually(ended, "without heartbeats it ends")
 
 
 async def test_pause_freezes_a_fork_storm(house, method):

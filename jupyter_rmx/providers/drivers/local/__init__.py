@@ -13,6 +13,7 @@ records      a record told as status, processes, ProviderVM
 failures     what can go wrong, in words of our error tree
 lock         one machine is made or ended by one at a time
 copying      copy and remove a home
+snapshots    copies of homes, one for each key
 guest/       what runs inside: an SSH server on a Unix socket
 
 The keeper and the guest's launcher import from here with the standard library only, so this file stays empty of imports.

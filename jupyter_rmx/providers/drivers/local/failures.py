@@ -48,12 +48,34 @@ def error_of_os(error: OSError, doing: str) -> ProviderError:
 
 
 def not_running(name: str, status: ProviderStatus) -> ProviderError:
-    """It is paused or gone."""
-    gone = status == "gone"
+    """It is paused or stopped."""
+    again = f"%vm resume {name}, or just using it, "
     return ProviderError(
-        f"Machine {name!r} is {'gone' if gone else status}.",
-        hint="Destroy it and create it again." if gone else "Resume it first.",
+        f"Machine {name!r} is {status}.",
+        hint=again + ("starts it again with its files." if status == "stopped" else "lets it go on."),
         code="vm_not_running",
+        status=409,
+        details={"status": status},
+    )
+
+
+def gone() -> ProviderError:
+    """There is no such machine (any more)."""
+    return ProviderError(
+        "The embedded machine is gone.",
+        hint="Destroy it and create it again.",
+        code="vm_not_running",
+        status=409,
+        details={"status": "gone"},
+    )
+
+
+def no_daemon() -> ProviderError:
+    """An attach requires what the embedded machine does not have."""
+    return ProviderError(
+        "The embedded machine has no daemon; it is reached by SSH.",
+        hint="Attach it without requiring one; the terminal works.",
+        code="vm_attach_transport_unsupported",
         status=409,
     )
 

@@ -55,6 +55,11 @@ def vm_id_of(key: str) -> str:
     return "local-" + hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
+def snapshot_id_of(key: str) -> str:
+    """The id of the snapshot with that key: one key, one snapshot."""
+    return "snap-" + hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
 def is_vm_id(text: str) -> bool:
     """True for an id of ours; anything else must not become a path."""
     return _VM_ID.fullmatch(text) is not None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,15 @@ from typing import Any
 from jupyter_rmx.errors import ProviderError
 from jupyter_rmx.models import SSHEndpoint
 from jupyter_rmx.providers.base import ProviderSpec, ProviderStatus, ProviderVM
-from jupyter_rmx.providers.drivers.local import copying, failures, isolation, launcher, layout, processes
+from jupyter_rmx.providers.drivers.local import (
+    copying,
+    failures,
+    isolation,
+    launcher,
+    layout,
+    processes,
+    snapshots,
+)
 from jupyter_rmx.providers.drivers.local.launcher import Cancel
 from jupyter_rmx.providers.drivers.local.layout import MachineDir, Record
 from jupyter_rmx.providers.drivers.local.lock import GaveUpError, locked
@@ -28,7 +37,7 @@ class CancelledStartError(Exception):
 
 @dataclass
 class Attempt:
-    """One call of `create`: how to give it up, and whether it made the machine or only found it."""
+    """One start: how to give it up, and whether it made the machine, or only found it or started it again."""
 
     cancel: Cancel
     made: bool = False
@@ -48,14 +57,22 @@ class Machines:
     def create(self, spec: ProviderSpec, key: str, attempt: Attempt) -> ProviderVM:
         """Make the machine of that key, or find it; raises CancelledStartError once `attempt` is given up."""
         where = MachineDir(self.root, layout.vm_id_of(key))
+        with self._starting(where, attempt) as lock_fd:
+            return self._create_locked(spec, key, where, lock_fd, attempt)
+
+    @contextmanager
+    def _starting(self, where: MachineDir, attempt: Attempt) -> Iterator[int]:
+        """Hold the machine's lock, and put into our words what goes wrong."""
         try:
             self.beat()
             with locked(where.lock, lambda: attempt.cancel.is_set) as lock_fd:
-                return self._create_locked(spec, key, where, lock_fd, attempt)
+                yield lock_fd
         except GaveUpError as error:
             raise CancelledStartError from error
+        except processes.StuckError as error:
+            raise failures.stuck(where.id, "start", error) from error
         except OSError as error:
-            raise failures.error_of_os(error, "make a machine") from error
+            raise failures.error_of_os(error, "start a machine") from error
 
     def _create_locked(
         self, spec: ProviderSpec, key: str, where: MachineDir, lock_fd: int, attempt: Attempt
@@ -65,6 +82,9 @@ class Machines:
             return vm_of(where, record)
         # A machine whose processes are gone (the computer was restarted) starts again with its home as it was.
         fresh = record is None
+        if record is not None:
+            # First all that is left of its former life: its keeper would take the new processes for those it must end.
+            _end_processes(where, record)
         try:
             self._prepare(spec, where, fresh=fresh)
             self._launch_any(spec, key, where, lock_fd, attempt, fresh=fresh)
@@ -72,13 +92,20 @@ class Machines:
             if fresh:
                 copying.remove_tree(where.path)
             raise
-        attempt.made = True
+        attempt.made = fresh
         record = where.read()
         if record is None:
             raise ProviderError(
                 "The machine vanished while it was made.", hint="Try again.", code="vm_create_failed"
             )
         return vm_of(where, record)
+
+    def _start_again(self, where: MachineDir, attempt: Attempt) -> None:
+        """Start a stopped machine as what its record says."""
+        with self._starting(where, attempt) as lock_fd:
+            _where, record, _status = self._existing(where.id)  # it may have been destroyed meanwhile
+            spec = ProviderSpec(record.name, record.owner, record.image)
+            self._create_locked(spec, record.key, where, lock_fd, attempt)
 
     def _prepare(self, spec: ProviderSpec, where: MachineDir, *, fresh: bool) -> None:
         if fresh:
@@ -87,7 +114,7 @@ class Machines:
             if spec.snapshot is None:
                 where.home.mkdir(mode=0o700)
             else:
-                copying.copy_home(self._snapshot_home(spec.snapshot), where.home)
+                copying.copy_home(snapshots.home_of(self.root, spec.snapshot), where.home)
         where.run.mkdir(mode=0o700, exist_ok=True)
         where.hosts.write_text(f"127.0.0.1\tlocalhost\n::1\tlocalhost\n127.0.1.1\t{spec.name}\n")
 
@@ -211,7 +238,7 @@ class Machines:
     def pause(self, vm_id: str) -> None:
         """Freeze all processes; done already is fine."""
         where, record, status = self._existing(vm_id)
-        if status == "gone":
+        if status == "stopped":
             raise failures.not_running(record.name, status)
         try:
             processes.freeze(machine_of(where, record))
@@ -219,41 +246,31 @@ class Machines:
             processes.thaw(machine_of(where, record))
             raise failures.stuck(record.name, "pause", error) from error
 
-    def resume(self, vm_id: str) -> None:
-        """Let all processes go on; running already is fine."""
+    def resume(self, vm_id: str, attempt: Attempt) -> None:
+        """Let all processes go on, or start it if it is stopped; running already is fine."""
         where, record, status = self._existing(vm_id)
-        if status == "gone":
-            raise failures.not_running(record.name, status)
+        if status == "stopped":
+            self._start_again(where, attempt)
+            return
         try:
             processes.thaw(machine_of(where, record))
         except processes.StuckError as error:
             raise failures.stuck(record.name, "resume", error) from error
 
-    def snapshot(self, vm_id: str) -> str:
-        """Copy the home; the copy appears whole or not at all."""
+    def snapshot(self, vm_id: str, key: str) -> str:
+        """Copy the home, once for each key; the machine need not run, nor be there any more if the copy is."""
+        snapshot_id = layout.snapshot_id_of(key)
+        if snapshots.exists(self.root, snapshot_id):
+            return snapshot_id
         where, _record, _status = self._existing(vm_id)
-        snapshot_id = f"snap-{secrets.token_hex(8)}"
-        folder = self.root / "snapshots"
-        part = folder / f".{snapshot_id}.part"
         try:
-            part.mkdir(mode=0o700, parents=True)
-            copying.copy_home(where.home, part / "home")
-            part.rename(folder / snapshot_id)
+            # A destroy waits: of a home that is removed meanwhile, half would pass for the whole.
+            with locked(where.lock):
+                self._existing(vm_id)
+                snapshots.take(self.root, where.home, snapshot_id)
         except OSError as error:
-            copying.remove_tree(part)
             raise failures.error_of_os(error, "copy the home") from error
         return snapshot_id
-
-    def _snapshot_home(self, snapshot_id: str) -> Path:
-        home = self.root / "snapshots" / snapshot_id / "home"
-        if not layout.is_snapshot_id(snapshot_id) or not home.is_dir():
-            raise ProviderError(
-                f"There is no snapshot {snapshot_id[:40]!r}.",
-                hint="Take one of a machine that exists.",
-                code="vm_snapshot_not_found",
-                status=404,
-            )
-        return home
 
     def destroy(self, vm_id: str) -> None:
         """End it and remove all of it; gone already is fine."""
@@ -271,8 +288,7 @@ class Machines:
     def _destroy_locked(self, where: MachineDir) -> None:
         record = where.read()
         if record is not None:
-            processes.end(machine_of(where, record))
-            processes.await_end(record.keeper_pid, record.keeper_started)
+            _end_processes(where, record)
         copying.remove_tree(where.path)
 
     # --- finding
@@ -284,10 +300,11 @@ class Machines:
         where = self._dir_of(vm_id)
         record = where.read() if where is not None else None
         if where is None or record is None:
-            raise ProviderError(
-                "The embedded machine is gone.",
-                hint="Destroy it and create it again.",
-                code="vm_not_running",
-                status=409,
-            )
+            raise failures.gone()
         return where, record, status_of(where, record)
+
+
+def _end_processes(where: MachineDir, record: Record) -> None:
+    """End all of the machine, and see its keeper off."""
+    processes.end(machine_of(where, record))
+    processes.await_end(record.keeper_pid, record.keeper_started)

@@ -137,7 +137,11 @@ def _pids() -> list[int]:
 
 
 def members(machine: Machine) -> list[Proc]:
-    """All processes of the machine, its first one last."""
+    """All processes of the machine, its first one last.
+
+    Where it has a PID namespace, the kernel ends all of them with the first one, and then gives the namespace's number
+    to the next: without that first process the number says nothing.
+    """
     everything: dict[int, Proc] = {}
     mine: set[int] = set()
     for pid in _pids():
@@ -149,6 +153,8 @@ def members(machine: Machine) -> list[Proc]:
                 mine.add(pid)
     if init_of(machine) is not None:
         mine.add(machine.pid)
+    elif machine.namespace is not None:  # asked last: while it lived, the number was its own
+        return []
     children: dict[int, list[int]] = {}
     for proc in everything.values():
         children.setdefault(proc.parent, []).append(proc.pid)

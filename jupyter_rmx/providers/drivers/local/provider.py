@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from jupyter_rmx.errors import ProviderError
 from jupyter_rmx.models import Endpoint
-from jupyter_rmx.providers.base import ProviderSpec, ProviderStatus, ProviderVM
+from jupyter_rmx.providers.base import AttachOptions, ProviderSpec, ProviderStatus, ProviderVM
 from jupyter_rmx.providers.drivers.local.layout import SOCKET_NAME
 from jupyter_rmx.settings import Settings
 
@@ -28,6 +28,7 @@ class LocalProvider:
 
     name = "local"
     capabilities = frozenset({"pause", "resume", "snapshot", "restore"})
+    status_is_local = True
 
     def __init__(self, settings: Settings, *, check_every_s: float = 60.0) -> None:
         self._settings = settings
@@ -80,16 +81,40 @@ class LocalProvider:
         await self._in_thread(self._machines().pause, provider_vm_id)
 
     async def resume(self, provider_vm_id: str) -> None:
-        """Let them go on."""
-        await self._in_thread(self._machines().resume, provider_vm_id)
+        """Let them go on, or start it again with its home. A cancelled start leaves it stopped, or runs if it was done."""
+        from jupyter_rmx.providers.drivers.local.launcher import Cancel
+        from jupyter_rmx.providers.drivers.local.machines import Attempt
 
-    async def snapshot(self, provider_vm_id: str, *, name: str | None = None) -> str:  # noqa: ARG002 - ids are ours
-        """Keep a copy of its home."""
-        return await self._in_thread(self._machines().snapshot, provider_vm_id)
-
-    async def attach_endpoint(self, provider_vm_id: str) -> Endpoint:
-        """Its SSH server on a Unix socket."""
         machines = self._machines()
+        attempt = Attempt(Cancel())
+        work = asyncio.ensure_future(self._in_thread(machines.resume, provider_vm_id, attempt))
+        try:
+            await asyncio.shield(work)
+        except asyncio.CancelledError:
+            attempt.cancel.set()
+            await _settled(work)
+            raise
+        finally:
+            if work.done():
+                attempt.cancel.close()
+
+    async def snapshot(
+        self,
+        provider_vm_id: str,
+        *,
+        key: str,
+        name: str | None = None,  # noqa: ARG002 - a folder needs none
+    ) -> str:
+        """Keep a copy of its home, one for each key."""
+        return await self._in_thread(self._machines().snapshot, provider_vm_id, key)
+
+    async def attach_endpoint(self, provider_vm_id: str, options: AttachOptions | None = None) -> Endpoint:
+        """Its SSH server on a Unix socket; it makes no identity, so there is nothing to revoke."""
+        machines = self._machines()
+        if options is not None and options.require_daemon:
+            from jupyter_rmx.providers.drivers.local.failures import no_daemon
+
+            raise no_daemon()
         short_path = self._short_path(machines, provider_vm_id)
         return await self._in_thread(machines.endpoint, provider_vm_id, short_path)
 

@@ -18,10 +18,10 @@ def machine_of(where: MachineDir, record: Record) -> processes.Machine:
 
 
 def status_of(where: MachineDir, record: Record) -> ProviderStatus:
-    """As its first process is now."""
+    """As its first process is now; `stopped` where there is none, since the record and the home are kept."""
     first = processes.init_of(machine_of(where, record))
     if first is None:
-        return "gone"
+        return "stopped"
     return "paused" if first.state in "Tt" else "running"
 
 
