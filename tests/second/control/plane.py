@@ -4,6 +4,7 @@ from jupyter_rmx.clock import SystemClock
 from jupyter_rmx.control.plane import build_control
 from jupyter_rmx.control.reconcile import Reconciler
 from jupyter_rmx.control.steps import no_probe
+from jupyter_rmx.control.use import MachineUse
 from jupyter_rmx.errors import UsageError
 from jupyter_rmx.settings import Settings
 from jupyter_rmx.store.store import Store
@@ -46,6 +47,7 @@ class Plane:
             clock or SystemClock(),
             probe=probe,
         )
+        self.use = MachineUse(self.control)
         self.reconciler = Reconciler(self.control)
 
     async def rows(self):
