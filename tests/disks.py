@@ -32,12 +32,12 @@ class Disk:
 
 @pytest.fixture
 def full_disk(tmp_path):
-    """A disk of 256 KiB, empty at first."""
+    """A disk of 1 MiB, empty at first."""
     folder = tmp_path / "tiny"
     folder.mkdir()
     if not sys.platform.startswith("linux"):
         pytest.skip("not-this-os: mounts a tmpfs")
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], capture_output=True)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True)
     if done.returncode:
         pytest.skip("no-kernel-feature: may not mount a tmpfs")
     try:

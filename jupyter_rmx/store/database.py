@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from sqlalchemy import text
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -49,6 +50,8 @@ class Database:
 
     def __init__(self, url: str, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
         self._text = url
+        # What is wrong with it is said when it is opened: a server that starts must be able to say it too.
+        self._url = _parsed(url)
         self._busy_timeout_s = busy_timeout_s
         self._engines: Engines | None = None
         self._opening = asyncio.Lock()
@@ -57,7 +60,7 @@ class Database:
     @property
     def is_sqlite(self) -> bool:
         """True on SQLite: one writer, one computer."""
-        return self._text.startswith("sqlite")
+        return self._url is not None and file_of(self._url) is not None
 
     async def open(self) -> None:
         """Connect and bring the tables up to date; safe to call again."""
@@ -116,8 +119,8 @@ class Database:
             raise
 
     def _explain(self, error: StoreError) -> None:
-        if error.code == DAMAGED and self.is_sqlite:
-            file = file_of(parse_url(self._text))
+        if error.code == DAMAGED and self._url is not None:
+            file = file_of(self._url)
             error.hint = (
                 f"Move {file} away, or put a back-up in its place; the machines themselves are not touched."
             )
@@ -135,14 +138,14 @@ class Database:
             return self._engines
 
     async def _open(self) -> Engines:
-        url = parse_url(self._text)
+        url = self._url or parse_url(self._text)
         await asyncio.to_thread(load_driver, url)
         file = file_of(url)
         if file is not None:
             await asyncio.to_thread(files.make_private, file)
         engines = Engines(url, self._busy_timeout_s)
         try:
-            await self._migrate(engines)
+            await self._migrate(url, engines)
         except BaseException as error:
             if isinstance(error, StoreError):
                 self._explain(error)
@@ -151,14 +154,14 @@ class Database:
         engines.remember_file()
         return engines
 
-    async def _migrate(self, engines: Engines) -> None:
+    async def _migrate(self, url: URL, engines: Engines) -> None:
         deadline = time.monotonic() + self._busy_timeout_s
         while True:
             try:
                 async with mapped_errors():
                     if await _stored_revision(engines) == HEAD:
                         return
-                    await self._upgrade()
+                    await self._upgrade(url)
                     return
             except StoreError as error:
                 # Switching a new file to the write-ahead log does not wait for another process that does the same.
@@ -166,11 +169,11 @@ class Database:
                     raise
             await asyncio.sleep(_RETRY_S)
 
-    async def _upgrade(self) -> None:
+    async def _upgrade(self, url: URL) -> None:
         from jupyter_rmx.store.migrations.upgrade import upgrade
 
         # In a thread: alembic takes a while to import, and so may the tables. If we are cancelled it goes on alone.
-        await asyncio.to_thread(upgrade, parse_url(self._text), self._busy_timeout_s)
+        await asyncio.to_thread(upgrade, url, self._busy_timeout_s)
 
     async def _forget(self, engines: Engines) -> None:
         if self._engines is engines:
@@ -182,6 +185,13 @@ class Database:
         async with self._opening:
             if self._engines is not None:
                 await self._forget(self._engines)
+
+
+def _parsed(text_: str) -> URL | None:
+    try:
+        return parse_url(text_)
+    except StoreError:
+        return None
 
 
 @asynccontextmanager

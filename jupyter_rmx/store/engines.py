@@ -138,7 +138,7 @@ def _sqlite_engine(url: URL, wait_s: float, begin: str, *, kept: int, more: int)
 
 
 def _postgres_engine(url: URL) -> AsyncEngine:
-    return create_async_engine(
+    engine = create_async_engine(
         url,
         pool_size=KEPT,
         max_overflow=MORE,
@@ -148,6 +148,13 @@ def _postgres_engine(url: URL) -> AsyncEngine:
         hide_parameters=True,
         connect_args=_postgres_arguments(url),
     )
+    event.listen(engine.sync_engine, "checkout", _leave_writing_to_server)
+    return engine
+
+
+def _leave_writing_to_server(connection: Any, _record: Any, _proxy: Any) -> None:
+    # After a reader SQLAlchemy would ask for READ WRITE outright, also of a server that its administrator closed.
+    connection.set_read_only(None)
 
 
 def one_writer(url: URL, wait_s: float) -> Engine:
