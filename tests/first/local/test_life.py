@@ -2,15 +2,17 @@
 
 import asyncio
 import os
+import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
 from jupyter_rmx.errors import ProviderError
-from jupyter_rmx.providers.drivers.local import copying, layout, processes
+from jupyter_rmx.providers.drivers.local import copying, launcher, layout, processes
 from jupyter_rmx.providers.drivers.local.layout import MachineDir, vm_id_of
 from jupyter_rmx.providers.drivers.local.lock import locked
 from jupyter_rmx.providers.drivers.local.records import machine_of
@@ -171,6 +173,33 @@ async def test_a_cancelled_start_keeps_the_files_of_a_stopped_machine(house, eve
     with pytest.raises(asyncio.CancelledError):
         await task
     await house.provider.resume(vm.provider_vm_id)
+    assert await house.sh(vm, "cat file") == "kept"
+
+
+@pytest.mark.parametrize("call", ["resume", "create"])
+async def test_a_start_that_was_cancelled_too_late_keeps_the_files(house, eventually, monkeypatch, call):
+    """What only started again is not undone: to destroy it would take its home with it."""
+    vm = await house.create()
+    await house.sh(vm, "echo kept > file")
+    await _kill(house, vm, eventually)
+    serves, real = threading.Event(), launcher.launch
+
+    def launch(config, lock_fd, cancel):
+        failure = real(config, lock_fd, launcher.Cancel())
+        serves.set()
+        assert select.select([cancel], [], [], 60.0)[0]
+        return failure
+
+    monkeypatch.setattr(launcher, "launch", launch)
+    if call == "resume":
+        task = asyncio.ensure_future(house.provider.resume(vm.provider_vm_id))
+    else:
+        task = asyncio.ensure_future(house.provider.create(house.spec(), key=vm.key))
+    await eventually(serves.is_set, "the machine serves")
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await house.provider.list_owned("tester") == [vm]
     assert await house.sh(vm, "cat file") == "kept"
 
 
