@@ -12,6 +12,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from jupyter_rmx.control import failures
 from jupyter_rmx.control.context import Context
 from jupyter_rmx.control.leases import SSH_LEASE, Leases
 from jupyter_rmx.control.steps import Run, Step, Workflow
@@ -101,7 +102,9 @@ class EndpointFlow:
     async def _keep(self, tx: Transaction, run: Run) -> None:
         endpoint: Endpoint = run.memory["endpoint"]
         lease = await tx.leases.get(run.data["lease"])
-        assert lease is not None
+        if lease is None or lease.revoked_at is not None:
+            # The machine is being destroyed, or all leases were revoked, while the provider answered.
+            raise failures.busy(run.data["machine"], "being ended, or its endpoints revoked,")
         if isinstance(endpoint, SSHEndpoint):
             await self._keep_ssh(tx, lease, endpoint)
             return

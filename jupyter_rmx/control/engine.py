@@ -17,7 +17,7 @@ from typing import Any
 from jupyter_rmx.clock import Clock
 from jupyter_rmx.control.steps import Boundary, Moment, Probe, Run, Step, Workflow, no_probe
 from jupyter_rmx.control.worker import new_worker
-from jupyter_rmx.errors import RmxError, WorkflowError
+from jupyter_rmx.errors import RmxError, StoreError, WorkflowError, from_wire
 from jupyter_rmx.models import Operation, OperationState
 from jupyter_rmx.store.events import NewEvent
 from jupyter_rmx.store.operations import OperationRecord
@@ -75,6 +75,14 @@ class Engine:
     async def start(self, run: Run) -> asyncio.Task[Run]:
         """Write the operation down, and go on with it in a task of its own."""
         workflow = self._workflows[run.kind]
+        try:
+            index = await self._begin(workflow, run)
+        except StoreError:
+            self._loose.add(run.id)  # it may have been written although nobody said so
+            raise
+        return self._spawn(run, self._forward(workflow, run, index))
+
+    async def _begin(self, workflow: Workflow, run: Run) -> int:
         now = self._clock.now()
         async with self._store.write() as tx:
             await self.enlist(tx)
@@ -88,7 +96,7 @@ class Engine:
             await tx.operations.insert(OperationRecord(operation, dict(run.data), self.worker.id))
             self._tell(tx, run, step.name, "running")
         self._enlisted = True
-        return self._spawn(run, self._forward(workflow, run, index))
+        return index
 
     async def enlist(self, tx: Transaction) -> None:
         """Be known as a worker; the first write of this process says so. Call `enlisted` once it is kept."""
@@ -122,9 +130,20 @@ class Engine:
         except OperationLostError:
             raise
         except Exception as error:
+            if isinstance(error, StoreError) and await self._is_done(run):
+                return run
             await self._failed(workflow, run, index, error)
             raise
         return run
+
+    async def _is_done(self, run: Run) -> bool:
+        """True if the end was written, and only the store's answer was lost."""
+        try:
+            async with self._store.read() as tx:
+                record = await tx.operations.get(run.id)
+        except RmxError:
+            return False
+        return record is not None and record.operation.state == "done"
 
     async def _done(self, workflow: Workflow, run: Run, index: int) -> int:
         """Write that this step is done and the next one begins; returns the next one's index."""
@@ -172,7 +191,7 @@ class Engine:
         async with self._store.write() as tx:
             if workflow.failed is not None:
                 await workflow.failed(tx, run)
-            await self._save(tx, run, workflow.steps[0].name, "failed", error=error.to_wire(), worker=None)
+            await self._save(tx, run, workflow.steps[0].name, "failed", error=kept_error(error), worker=None)
 
     async def _write_failing(
         self, workflow: Workflow, run: Run, index: int, error: RmxError, *, must: bool = False
@@ -182,7 +201,7 @@ class Engine:
             async with self._store.write() as tx:
                 if workflow.failing is not None:
                     await workflow.failing(tx, run, error)
-                await self._save(tx, run, workflow.steps[index].name, "undoing", error=error.to_wire())
+                await self._save(tx, run, workflow.steps[index].name, "undoing", error=kept_error(error))
         except OperationLostError:
             raise
         except RmxError as trouble:
@@ -209,7 +228,7 @@ class Engine:
                 run,
                 step,
                 state,
-                error=error.to_wire(),
+                error=kept_error(error),
                 worker=None,
                 retry_at=self._clock.now() + retry_after(attempts),
                 attempts=attempts,
@@ -241,7 +260,12 @@ class Engine:
         workflow = self._workflows.get(operation.kind)
         if workflow is None or operation.id in self._tasks:
             return
-        if not await self._claim(record):
+        try:
+            won = await self._claim(record)
+        except StoreError:
+            self._loose.add(operation.id)  # it may be ours now
+            raise
+        if not won:
             return
         self._loose.discard(operation.id)
         run = Run(operation.id, operation.kind, operation.owner, operation.vm_id, dict(record.data))
@@ -348,6 +372,11 @@ def retry_after(attempts: int) -> timedelta:
     return timedelta(seconds=min(FIRST_RETRY_S * 2.0 ** (attempts - 1), LONGEST_RETRY_S))
 
 
+def kept_error(error: RmxError) -> dict[str, Any]:
+    """An error as it is kept with its operation."""
+    return error.to_wire() | {"status": error.status}
+
+
 def _interrupted() -> WorkflowError:
     return WorkflowError(
         "The server was stopped in the middle of this.",
@@ -359,9 +388,8 @@ def _interrupted() -> WorkflowError:
 
 
 def _of_wire(record: OperationRecord) -> RmxError:
-    from jupyter_rmx.errors import from_wire
-
-    return from_wire(record.operation.error or {}, 500)
+    kept = record.operation.error or {}
+    return from_wire(kept, int(kept.get("status", 500)))
 
 
 def _internal(error: Exception) -> RmxError:

@@ -12,8 +12,9 @@ import logging
 from collections.abc import Awaitable
 from typing import Any, TypeVar, get_args
 
+from jupyter_rmx.control.answers import ID_MAX, is_machine, is_result, is_ssh, is_text, is_websocket
 from jupyter_rmx.errors import ProviderError, RmxError
-from jupyter_rmx.models import CommandResult, Endpoint, SSHEndpoint, WebSocketEndpoint
+from jupyter_rmx.models import CommandResult, Endpoint, SSHEndpoint
 from jupyter_rmx.providers.base import AttachOptions, ProviderSpec, ProviderStatus, ProviderVM, VMProvider
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,7 @@ CALL_S = 60.0
 EXEC_GRACE_S = 15.0
 """What a provider's own time-out of a command may take on top."""
 LIST_S = 5 * 60.0
+CANCEL_S = 5.0
 KNOWN_STATUSES = frozenset(get_args(ProviderStatus))
 
 _T = TypeVar("_T")
@@ -70,8 +72,18 @@ class ProviderGateway:
     async def snapshot(self, provider_vm_id: str, *, key: str, name: str | None) -> str:
         """See `VMProvider.snapshot`."""
         self.need("snapshot")
+        try:
+            return await self._snapshot(provider_vm_id, key, name)
+        except ProviderError as error:
+            if not error.retryable:
+                raise
+            # Its answer may have been lost; nothing lists snapshots at a provider, but the same key gives the same one.
+            log.info("Snapshot %s is asked for once more: %s", key, error)
+            return await self._snapshot(provider_vm_id, key, name)
+
+    async def _snapshot(self, provider_vm_id: str, key: str, name: str | None) -> str:
         made = await self._make("snapshot", self.provider.snapshot(provider_vm_id, key=key, name=name))
-        if not isinstance(made, str) or not made:
+        if not is_text(made, ID_MAX):
             raise self._nonsense("snapshot", made)
         return made
 
@@ -98,14 +110,14 @@ class ProviderGateway:
         self.need("exec")
         call = self.provider.exec(provider_vm_id, command, timeout_s=timeout_s)
         result = await self._within("exec", call, timeout_s + EXEC_GRACE_S)
-        if not isinstance(result, CommandResult) or not isinstance(result.exit_code, int):
+        if not is_result(result):
             raise self._nonsense("exec", result)
         return result
 
     async def attach_endpoint(self, provider_vm_id: str, options: AttachOptions) -> Endpoint:
         """See `VMProvider.attach_endpoint`."""
         endpoint = await self._call("attach_endpoint", self.provider.attach_endpoint(provider_vm_id, options))
-        if not isinstance(endpoint, SSHEndpoint | WebSocketEndpoint):
+        if not is_ssh(endpoint) and not is_websocket(endpoint):
             raise self._nonsense("attach_endpoint", endpoint)
         return endpoint
 
@@ -113,7 +125,7 @@ class ProviderGateway:
         """See `VMProvider.ssh_endpoint`."""
         self.need("ssh_endpoint")
         endpoint = await self._call("ssh_endpoint", self.provider.ssh_endpoint(provider_vm_id, key=key))
-        if not isinstance(endpoint, SSHEndpoint):
+        if not is_ssh(endpoint):
             raise self._nonsense("ssh_endpoint", endpoint)
         return endpoint
 
@@ -132,7 +144,7 @@ class ProviderGateway:
         return [vm for vm in found if self._is_ours(vm, owner)]
 
     def _is_ours(self, vm: object, owner: str) -> bool:
-        sane = isinstance(vm, ProviderVM) and bool(vm.key) and bool(vm.provider_vm_id) and vm.owner == owner
+        sane = is_machine(vm) and getattr(vm, "owner", None) == owner
         if not sane:
             log.warning("Provider %s lists something that is no machine of ours: %.200s", self.name, vm)
         return sane
@@ -147,11 +159,7 @@ class ProviderGateway:
 
     async def _within(self, operation: str, call: Awaitable[_T], seconds: float) -> _T:
         try:
-            return await asyncio.wait_for(call, seconds)
-        except asyncio.TimeoutError as error:
-            raise self._unavailable(
-                operation, f"Provider {self.name!r} has not answered for {seconds:.0f} s ({operation})."
-            ) from error
+            return await self._settled(operation, asyncio.ensure_future(call), seconds)
         except ProviderError as error:
             error.details = {"operation": operation, "provider": self.name} | error.details
             error.details["retryable"] = error.retryable
@@ -162,21 +170,29 @@ class ProviderGateway:
             log.warning("Provider %s failed in %s", self.name, operation, exc_info=error)
             raise self._unavailable(operation, f"Provider {self.name!r} failed ({operation}).") from error
 
+    async def _settled(self, operation: str, call: asyncio.Future[_T], seconds: float) -> _T:
+        """The answer of a call that runs in a task of its own: a driver that cancels itself cancels only that."""
+        try:
+            await asyncio.wait({call}, timeout=seconds)
+        finally:
+            if not call.done():
+                call.cancel()
+                # A driver may clean up after itself; one that does not end is left behind.
+                await asyncio.wait({call}, timeout=CANCEL_S)
+        if call.cancelled():
+            raise self._unavailable(
+                operation, f"Provider {self.name!r} has not answered within {seconds:.0f} s ({operation})."
+            )
+        return call.result()
+
     def _machine(self, operation: str, answer: object, key: str) -> ProviderVM:
-        sane = (
-            isinstance(answer, ProviderVM)
-            and isinstance(answer.provider_vm_id, str)
-            and 0 < len(answer.provider_vm_id) <= 256
-            and answer.key == key
-            and isinstance(answer.details, dict)
-        )
-        if not sane:
+        if not is_machine(answer) or getattr(answer, "key", None) != key:
             raise self._nonsense(operation, answer)
         assert isinstance(answer, ProviderVM)
         return answer
 
     def _status(self, answer: object) -> ProviderStatus:
-        if answer in KNOWN_STATUSES:
+        if isinstance(answer, str) and answer in KNOWN_STATUSES:
             return answer  # type: ignore[return-value]  # checked in the line above
         log.warning("Provider %s says %.80r of a machine; taken for running", self.name, answer)
         return "running"

@@ -89,7 +89,7 @@ class Leases:
         context = self._context
         now = context.clock.now()
         async with context.store.write() as tx:
-            due = await tx.leases.to_revoke(context.owner, now, limit=SWEEP_BATCH)
+            due = await tx.leases.to_revoke(context.owner, now, ahead=2 * RETRY, limit=SWEEP_BATCH)
             for lease in due:  # taken: another reconciler leaves them alone for as long
                 await tx.leases.change(lease.id, {"retry_at": now + RETRY})
             machines = {lease.vm_id: await tx.machines.get(lease.vm_id) for lease in due}

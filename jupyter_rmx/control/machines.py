@@ -130,16 +130,24 @@ class MachineControl:
         async with self.context.store.read() as tx:
             return await tx.machines.get(vm_id)
 
-    async def known(self, machine: str) -> MachineRecord:
-        """The row of that name or id; WorkflowError `vm_not_found` says how it ended, if it did."""
+    async def has_key(self, key: str) -> bool:
+        """True if this key has a machine, or had one that could not be made and is being cleaned up."""
+        async with self.context.store.read() as tx:
+            return await tx.machines.by_key(self.owner, key) is not None
+
+    async def known(self, machine: str, *, ended: bool = False) -> MachineRecord:
+        """The row of that name or id; WorkflowError `vm_not_found` says how it ended, if it did.
+
+        With `ended` the last one that has ended will do.
+        """
         async with self.context.store.read() as tx:
             record = await tx.machines.find(self.owner, machine)
-            ended = None if record is not None else await tx.machines.last_ended(self.owner, machine)
+            last = None if record is not None else await tx.machines.last_ended(self.owner, machine)
         if record is not None:
             return record
-        if ended is not None and ended.operation_id is not None:
-            return ended  # what is left of it is still being removed
-        raise failures.not_found(machine, ended)
+        if last is not None and (ended or last.operation_id is not None):
+            return last  # what is left of it may still be being removed
+        raise failures.not_found(machine, last)
 
     async def get(self, machine: str) -> VM:
         """The machine with that name or id, as its provider says it is now."""

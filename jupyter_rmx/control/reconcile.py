@@ -84,8 +84,9 @@ class Reconciler:
         dead = await self._control.leftovers.dead_workers()
         context = self._context
         async with context.store.write() as tx:
-            await context.engine.enlist(tx)
-            await tx.workers.beat(context.engine.worker.id)
+            if not await tx.workers.beat(context.engine.worker.id):
+                # The first beat; or others took us for dead (a laptop that slept), and must not do so any more.
+                await tx.workers.insert(context.engine.worker)
             left = {record.worker for record in await tx.operations.unfinished(context.owner)}
             await tx.workers.remove(dead - left)
         context.engine.enlisted()
@@ -96,7 +97,8 @@ class Reconciler:
             return True
         dead = await self._control.leftovers.dead_workers()
         async with context.store.write() as tx:
-            return await tx.workers.take_role(ROLE, context.engine.worker.id, dead)
+            alive = set(await tx.workers.all()) - dead
+            return await tx.workers.take_role(ROLE, context.engine.worker.id, alive)
 
     async def look_at_due(self) -> int:
         """Look at the machines that were not looked at for `LOOK_EVERY`; how many."""
@@ -123,4 +125,6 @@ class Reconciler:
         async with self._context.store.write() as tx:
             await tx.operations.forget_over(now - KEEP_OPERATIONS)
             await tx.events.forget(now - KEEP_EVENTS)
+            await tx.leases.forget_over(now - KEEP_ENDED)
+            await tx.snapshots.forget_failed(now - KEEP_ENDED)
             await tx.machines.forget_ended(now - KEEP_ENDED)

@@ -158,14 +158,16 @@ class MachineUse:
 
     async def fork(self, machine: str, *, name: str | None = None, key: str | None = None) -> VM:
         """A new machine that goes on as a copy of this one; by a snapshot where the provider has no fork."""
-        record = await self._control.known(machine)
+        repeated = key is not None and await self._control.has_key(key)
+        record = await self._control.known(machine, ended=repeated)
         gateway = self._context.gateway(record.vm.provider)
         native = gateway.has("fork")
         if not native:
             gateway.need("snapshot")
             gateway.need("restore")
         spec = VMSpec(name, record.vm.provider, record.vm.image, source=record.vm.id)
-        record = await self.running(record.vm.id, source="fork")
+        if not repeated:  # else nothing is to be started: the copy is there, or being made
+            record = await self.running(record.vm.id, source="fork")
         more: dict[str, object] = {
             "source": record.vm.id,
             "source_provider_vm_id": record.vm.provider_vm_id,

@@ -7,12 +7,23 @@ from jupyter_rmx.models import VMSpec, check_idempotency_key, check_machine_name
 from jupyter_rmx.settings import Settings
 
 
+IMAGE_MAX = 256
+
+
 def check_wish(spec: VMSpec, key: str | None) -> None:
-    """Refuse a name or key that cannot be one."""
+    """Refuse a name, key or image that cannot be one."""
     if key is not None:
         check_idempotency_key(key)
     if spec.name is not None:
         check_machine_name(spec.name)
+    image = (spec.image or "").strip()
+    if len(image) > IMAGE_MAX or not image.isprintable():
+        raise UsageError(
+            "The image cannot be one.",
+            hint=f"An image is up to {IMAGE_MAX} printable characters.",
+            code="vm_invalid_request",
+            details={"field": "image"},
+        )
 
 
 def provider_of(spec: VMSpec, settings: Settings) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row, and_, delete, insert, or_, select, update
@@ -53,11 +53,15 @@ class LeaseRows:
         """Rows of a machine with something to revoke at the provider."""
         return [lease for lease in await self.of_machine(vm_id) if lease.identity and not lease.revoked_at]
 
-    async def to_revoke(self, owner: str, now: datetime, *, limit: int) -> list[Lease]:
-        """Identities that have expired, or whose revocation failed and is due again; oldest first."""
+    async def to_revoke(self, owner: str, now: datetime, *, ahead: timedelta, limit: int) -> list[Lease]:
+        """Identities that have expired, or whose revocation failed and is due again; oldest first.
+
+        A next try further ahead than `ahead` was written before the clock went back: it is due.
+        """
         due = or_(
             and_(leases.c.retry_at.is_(None), leases.c.token_hash.is_not(None), leases.c.expires_at < now),
             leases.c.retry_at < now,
+            leases.c.retry_at > now + ahead,
         )
         query = (
             select(leases)
@@ -67,6 +71,13 @@ class LeaseRows:
             .with_for_update(skip_locked=True)
         )
         return [_lease(row) for row in await self._connection.execute(query)]
+
+    async def forget_over(self, before: datetime) -> int:
+        """Delete leases that were over before that time and have nothing left to revoke; how many."""
+        over = or_(
+            leases.c.revoked_at < before, and_(leases.c.identity.is_(False), leases.c.expires_at < before)
+        )
+        return int((await self._connection.execute(delete(leases).where(over))).rowcount)
 
     async def live(self, owner: str) -> list[Lease]:
         """Leases of the owner that were not revoked."""
@@ -95,6 +106,11 @@ class SnapshotRows:
         query = select(snapshots).where(snapshots.c.id == snapshot_id)
         row = (await self._connection.execute(query)).first()
         return _snapshot(row) if row is not None else None
+
+    async def forget_failed(self, before: datetime) -> int:
+        """Delete snapshots that came to nothing before that time; how many."""
+        query = delete(snapshots).where(snapshots.c.status == "failed", snapshots.c.created_at < before)
+        return int((await self._connection.execute(query)).rowcount)
 
     async def list(self, owner: str) -> list[Snapshot]:
         """All snapshots of the owner that are ready, newest first."""

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, delete, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jupyter_rmx.models import Operation
@@ -91,10 +92,10 @@ class WorkerRows:
         self._connection = connection
 
     async def insert(self, record: WorkerRecord) -> None:
-        """A new row."""
-        await self._connection.execute(
-            insert(workers).values(id=record.id, host=record.host, process=record.process, beat=record.beat)
-        )
+        """A new row; one that is there already stays."""
+        dialect = postgresql if self._connection.dialect.name == "postgresql" else sqlite
+        values = {"id": record.id, "host": record.host, "process": record.process, "beat": record.beat}
+        await self._connection.execute(dialect.insert(workers).values(values).on_conflict_do_nothing())
 
     async def all(self) -> dict[str, WorkerRecord]:
         """All rows by id."""
@@ -110,13 +111,13 @@ class WorkerRows:
         """Forget them."""
         await self._connection.execute(delete(workers).where(workers.c.id.in_(worker_ids)))
 
-    async def take_role(self, name: str, worker_id: str, dead: Collection[str]) -> bool:
-        """True if the role is this worker's: it was before, or nobody's, or a dead one's."""
+    async def take_role(self, name: str, worker_id: str, alive: Collection[str]) -> bool:
+        """True if the role is this worker's: it was before, or is nobody's of `alive`."""
         found = (await self._connection.execute(select(roles.c.worker).where(roles.c.name == name))).first()
         if found is None:
             await self._connection.execute(insert(roles).values(name=name, worker=worker_id))
             return True
-        free = or_(roles.c.worker.is_(None), roles.c.worker == worker_id, roles.c.worker.in_(dead))
+        free = or_(roles.c.worker.is_(None), roles.c.worker == worker_id, roles.c.worker.not_in(alive))
         query = update(roles).where(roles.c.name == name, free).values(worker=worker_id)
         return (await self._connection.execute(query)).rowcount > 0
 

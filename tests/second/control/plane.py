@@ -98,7 +98,7 @@ async def check_true(plane, *, over=True):
     async with plane.store.read() as tx:
         snapshots = await tx.snapshots.list(OWNER)
     real = {snapshot.id for snapshot in plane.provider.snapshots()}
-    assert {snapshot.provider_snapshot_id for snapshot in snapshots} <= real
+    assert {snapshot.provider_snapshot_id for snapshot in snapshots} == real, "every snapshot is listed"
 
 
 async def _check_leases(plane):

@@ -116,6 +116,10 @@ async def one_demo(plane):
     assert len(plane.provider.machines()) == 1
 
 
+async def nothing_was_begun(plane):
+    assert len(plane.provider.calls("create")) <= 1, "a recovery begins nothing that costs"
+
+
 async def create_one(plane):
     await create(plane)
     await one_demo(plane)
@@ -183,7 +187,7 @@ WITHOUT_FORK = {"without": ["fork"]}
 BY_SSH = {"attach": "ssh"}
 
 SCENES = {
-    "create": Scene(create, again=create_one),
+    "create": Scene(create, check=nothing_was_begun, again=create_one),
     "create-free": Scene(create, again=create_one, options={"paid": False}),
     "create-fails": Scene(quietly(create), then(None, loses("create")), again=create_one),
     "destroy": Scene(destroy, create, again=destroy_it),
@@ -210,8 +214,8 @@ SCENES = {
     "ssh-fails": Scene(
         quietly(ssh), then(with_identity, loses("ssh_endpoint")), no_identity_but_the_old_one, one_identity
     ),
-    "snapshot": Scene(snapshot, create),
-    "snapshot-fails": Scene(quietly(snapshot), then(create, loses("snapshot"))),
+    "snapshot": Scene(snapshot, create, again=snapshot),
+    "snapshot-fails": Scene(quietly(snapshot), then(create, loses("snapshot")), again=snapshot),
     "restore": Scene(restore, with_snapshot, again=one_copy),
     "restore-fails": Scene(quietly(restore), then(with_snapshot, loses("create")), again=one_copy),
     "fork": Scene(fork, create, again=one_copy),
