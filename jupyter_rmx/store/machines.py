@@ -12,9 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jupyter_rmx.models import VM
 from jupyter_rmx.store.database import TakenError, mapped_errors
-from jupyter_rmx.store.schema import ENDED, vms
-
-_LIVE = vms.c.status.not_in(ENDED)
+from jupyter_rmx.store.schema import ENDED, LIVE, vms
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ class MachineRows:
 
     async def find(self, owner: str, machine: str) -> MachineRecord | None:
         """The live machine with that name or id."""
-        return await self._one(and_(vms.c.owner == owner, _LIVE, _named(machine)))
+        return await self._one(and_(vms.c.owner == owner, LIVE, _named(machine)))
 
     async def last_ended(self, owner: str, machine: str) -> MachineRecord | None:
         """The latest machine of that name or id that has ended."""
@@ -85,7 +83,7 @@ class MachineRows:
         self, owner: str, *, limit: int, after: tuple[datetime, str] | None = None
     ) -> list[MachineRecord]:
         """Live machines, newest first; `after` is (created_at, id) of the last one of the page before."""
-        query = select(vms).where(vms.c.owner == owner, _LIVE)
+        query = select(vms).where(vms.c.owner == owner, LIVE)
         if after is not None:
             query = query.where(tuple_(vms.c.created_at, vms.c.id) < tuple_(*after))
         query = query.order_by(vms.c.created_at.desc(), vms.c.id.desc()).limit(limit)
@@ -110,7 +108,7 @@ class MachineRows:
 
     async def providers(self, owner: str) -> set[str]:
         """Names of the providers of live machines."""
-        query = select(vms.c.provider).where(vms.c.owner == owner, _LIVE).distinct()
+        query = select(vms.c.provider).where(vms.c.owner == owner, LIVE).distinct()
         return set((await self._connection.execute(query)).scalars())
 
     async def change(
@@ -151,7 +149,7 @@ class MachineRows:
             select(vms)
             .where(
                 vms.c.owner == owner,
-                _LIVE,
+                LIVE,
                 vms.c.operation_id.is_(None),
                 or_(vms.c.checked_at.is_(None), vms.c.checked_at < before, vms.c.checked_at > now),
             )

@@ -24,7 +24,8 @@ from sqlalchemy import (
 ENDED = ("destroyed", "failed")
 """Statuses of rows that are history: their name and key are free."""
 
-_LIVE = text("status NOT IN ('destroyed', 'failed')")
+# In these very words, also in queries: SQLite uses a partial index only where the texts are equal.
+LIVE = text("status NOT IN ('destroyed', 'failed')")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -73,7 +74,7 @@ vms = Table(
     Column("operation_id", String(40)),
     # When its provider was last asked how it is.
     Column("checked_at", UtcDateTime),
-    Index("vms_live_name", "owner", "name", unique=True, sqlite_where=_LIVE, postgresql_where=_LIVE),
+    Index("vms_live_name", "owner", "name", unique=True, sqlite_where=LIVE, postgresql_where=LIVE),
     Index("vms_key", "owner", "idempotency_key", unique=True),
     Index(
         "vms_live_machine",
@@ -81,11 +82,11 @@ vms = Table(
         "provider",
         "provider_vm_id",
         unique=True,
-        sqlite_where=_LIVE,
-        postgresql_where=_LIVE,
+        sqlite_where=LIVE,
+        postgresql_where=LIVE,
     ),
-    Index("vms_live_page", "owner", "created_at", "id", sqlite_where=_LIVE, postgresql_where=_LIVE),
-    Index("vms_live_check", "owner", "checked_at", sqlite_where=_LIVE, postgresql_where=_LIVE),
+    Index("vms_live_page", "owner", "created_at", "id", sqlite_where=LIVE, postgresql_where=LIVE),
+    Index("vms_live_check", "owner", "checked_at", sqlite_where=LIVE, postgresql_where=LIVE),
     Index("vms_ended", "owner", "destroyed_at"),
 )
 
