@@ -60,11 +60,12 @@ imports: $(VENV)/.extension
 pytest: $(VENV)/.extension
 	$(BIN)/python -m pytest --durations=15
 
-soak: $(VENV)/.extension ## The random tests with random seeds and many more examples.
-	RMX_SOAK=1 $(BIN)/python -m pytest tests/ground
+soak: $(VENV)/.extension ## The random tests with random seeds and many more examples; every kill point 20 times.
+	RMX_SOAK=1 $(BIN)/python -m pytest tests/ground tests/second/control $(wildcard tests/faces/test_schemathesis.py)
 
 bench: $(VENV)/.extension ## Measure; see tests/bench.
 	$(BIN)/python tests/bench/start.py
+	$(BIN)/python tests/bench/control.py
 
 clean: ## Remove everything that was made here.
 	rm -rf $(VENV) labextension/node_modules labextension/lib jupyter_rmx/labextension notebooks/out
