@@ -19,7 +19,6 @@ class Leftovers:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._watch = Watch(context.clock)
-        self._known: set[str] = set()
 
     async def settle(self, operation_id: str | None) -> bool:
         """Take the operation up now if nobody works on it (also before its next try is due); False if somebody does."""
@@ -27,10 +26,10 @@ class Leftovers:
             return True
         async with self._context.store.read() as tx:
             record = await tx.operations.get(operation_id)
-            dead = await self._dead(tx)
+            alive = await self._alive(tx)
         if record is None or record.operation.state not in UNFINISHED:
             return True
-        if not self._is_free(record, dead):
+        if not self._is_free(record, alive):
             return False
         await self._context.engine.take_up(record)
         return True
@@ -40,8 +39,8 @@ class Leftovers:
         context = self._context
         async with context.store.read() as tx:
             records = await tx.operations.unfinished(context.owner)
-            dead = await self._dead(tx)
-        due = [record for record in records if self._is_due(record, dead)]
+            alive = await self._alive(tx)
+        due = [record for record in records if self._is_due(record, alive)]
         for record in due:
             await context.engine.take_up(record)
         return len(due)
@@ -49,23 +48,23 @@ class Leftovers:
     async def dead_workers(self) -> set[str]:
         """Ids of workers from which nothing can still come."""
         async with self._context.store.read() as tx:
-            return await self._dead(tx)
+            return set(await tx.workers.all()) - await self._alive(tx)
 
-    async def _dead(self, tx: Transaction) -> set[str]:
+    async def _alive(self, tx: Transaction) -> set[str]:
+        # In the transaction that reads the operations: a worker is listed before its first operation is.
         workers = await tx.workers.all()
-        self._known = set(workers)
-        return {id_ for id_, worker in workers.items() if self._watch.is_dead(worker)}
+        return {id_ for id_, worker in workers.items() if not self._watch.is_dead(worker)}
 
-    def _is_free(self, record: OperationRecord, dead: set[str]) -> bool:
+    def _is_free(self, record: OperationRecord, alive: set[str]) -> bool:
         engine = self._context.engine
         if record.worker is None:
             return True
         if record.worker == engine.worker.id:
             return record.operation.id in engine.loose
-        return record.worker in dead or record.worker not in self._known  # it went away in order
+        return record.worker not in alive  # dead, or it went away in order
 
-    def _is_due(self, record: OperationRecord, dead: set[str]) -> bool:
-        if not self._is_free(record, dead):
+    def _is_due(self, record: OperationRecord, alive: set[str]) -> bool:
+        if not self._is_free(record, alive):
             return False
         if record.worker is not None or record.retry_at is None:
             return True

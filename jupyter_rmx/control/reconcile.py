@@ -105,7 +105,9 @@ class Reconciler:
         context = self._context
         now = context.clock.now()
         async with context.store.write() as tx:
-            due = await tx.machines.take_due(context.owner, before=now - LOOK_EVERY, now=now, limit=BATCH)
+            due = await tx.machines.take_due(
+                context.owner, before=now - LOOK_EVERY, now=now, ahead=LOOK_EVERY, limit=BATCH
+            )
         await self._control.observer.look_at_all(due)
         return len(due)
 

@@ -6,7 +6,6 @@ from jupyter_rmx.errors import UsageError, WorkflowError
 from jupyter_rmx.models import VMSpec, check_idempotency_key, check_machine_name
 from jupyter_rmx.settings import Settings
 
-
 IMAGE_MAX = 256
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row, and_, delete, func, insert, or_, select, tuple_, update
@@ -138,12 +138,12 @@ class MachineRows:
         return done.rowcount > 0
 
     async def take_due(
-        self, owner: str, *, before: datetime, now: datetime, limit: int
+        self, owner: str, *, before: datetime, now: datetime, ahead: timedelta = timedelta(0), limit: int
     ) -> list[MachineRecord]:
         """Machines that were not looked at since `before`, marked as looked at now: no other reconciler takes them.
 
-        Rows that another one is taking at this moment are skipped. A `checked_at` of the future (the clock went
-        back) is due.
+        Rows that another one is taking at this moment are skipped. A `checked_at` further ahead than `ahead`
+        was written before the clock went back: it is due.
         """
         query = (
             select(vms)
@@ -151,7 +151,7 @@ class MachineRows:
                 vms.c.owner == owner,
                 LIVE,
                 vms.c.operation_id.is_(None),
-                or_(vms.c.checked_at.is_(None), vms.c.checked_at < before, vms.c.checked_at > now),
+                or_(vms.c.checked_at.is_(None), vms.c.checked_at < before, vms.c.checked_at > now + ahead),
             )
             .order_by(vms.c.checked_at.asc().nulls_first())
             .limit(limit)
