@@ -6,6 +6,7 @@ import random
 import sqlite3
 from contextlib import closing
 
+import psutil
 import pytest
 from sqlalchemy import text
 
@@ -236,6 +237,38 @@ async def test_cancelled_at_any_moment_nothing_stays_locked(database, server, ca
     await is_free(database, server)
     gc.collect()  # a connection that nobody gave back is told of by SQLAlchemy when it is swept up
     assert "garbage collector" not in caplog.text
+
+
+async def test_connecting_that_is_cancelled_leaves_no_connection(postgres_url, postgres_cluster):
+    """Not even until the garbage is collected: a server has room for a hundred."""
+    database = Database(postgres_url)
+    await database.open()
+    chance = random.Random(7)
+    gc.disable()
+    try:
+        for _ in range(40):
+            await database.aclose()  # so that each of the next ones connects
+            await database.open()
+            tasks = [asyncio.create_task(names(database)) for _ in range(8)]
+            await asyncio.sleep(chance.random() * 0.03)
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=FAIL_SAFE_S)
+        await asyncio.wait_for(names(database), FAIL_SAFE_S)
+        await database.aclose()
+        deadline = asyncio.get_running_loop().time() + FAIL_SAFE_S
+        while left := sockets_to(postgres_cluster.port):
+            assert asyncio.get_running_loop().time() < deadline, left
+            await asyncio.sleep(0.05)
+    finally:
+        gc.enable()
+
+
+def sockets_to(port):
+    """Our open connections to that port."""
+    process = psutil.Process()
+    connections = process.net_connections if hasattr(process, "net_connections") else process.connections
+    return [one for one in connections("tcp") if one.raddr and one.raddr.port == port]
 
 
 async def test_opening_may_be_cancelled(store_url):
