@@ -6,15 +6,34 @@ websockets are imported by the first request. This file and `client_exec.py` map
 
 from __future__ import annotations
 
+import asyncio
 import ssl
-from collections.abc import AsyncIterable
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from jupyter_rmx.client_events import follow_events
 from jupyter_rmx.client_exec import RemoteExec, refused, server_gone, start_exec
 from jupyter_rmx.connection import Connection
 from jupyter_rmx.errors import TransferError, TransportError
-from jupyter_rmx.models import VM, ExecSpec, FileResult, PortLink, VMSpec, check_machine_name, check_port
+from jupyter_rmx.models import (
+    VM,
+    CommandResult,
+    Endpoint,
+    Event,
+    ExecSpec,
+    FileResult,
+    Operation,
+    PortLink,
+    Snapshot,
+    SSHEndpoint,
+    VMSpec,
+    check_machine_name,
+    check_port,
+    endpoint_from_wire,
+)
+from jupyter_rmx.service import PAGE_LIMIT, PAGE_MAX, VMPage
 
 if TYPE_CHECKING:
     import httpx
@@ -24,6 +43,10 @@ CONNECT_S = 10.0
 ANSWER_S = 60.0
 SLOW_ANSWER_S = 900.0
 """A cloud may take minutes to make or end a machine; the wait can be interrupted."""
+IN_PROGRESS_S = 16 * 60.0
+"""How long a wish waits for a machine that somebody is making for it already."""
+EXEC_GRACE_S = 60.0
+IN_PROGRESS = "vm_create_in_progress"
 
 
 def tls_context(cafile: str) -> ssl.SSLContext:
@@ -79,14 +102,34 @@ class HttpRemoteMachines:
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"rmx {self.connection.key}"}
 
-    async def _ask(self, method: str, path: str, *, slow: bool = False, **request: Any) -> dict[str, Any]:
+    async def _ask(
+        self, method: str, path: str, *, slow: bool | float = False, **request: Any
+    ) -> dict[str, Any]:
         """One request; the answer's JSON object, or the error that it carries."""
+        return _answer(await self._send(method, path, slow=slow, **request))
+
+    async def _make(self, path: str, body: dict[str, str | None], key: str | None) -> VM:
+        """A wish for a machine, repeated for as long as somebody else is making that very machine."""
+        json = {field: value for field, value in body.items() if value is not None}
+        headers = {"Idempotency-Key": key} if key is not None else {}
+        deadline = time.monotonic() + IN_PROGRESS_S
+        while True:
+            response = await self._send("POST", path, json=json, headers=headers, slow=True)
+            wait_s = _wait_of(response)
+            if wait_s is None or time.monotonic() + wait_s > deadline:
+                return VM.from_wire(_answer(response))
+            await asyncio.sleep(wait_s)
+
+    async def _send(
+        self, method: str, path: str, *, slow: bool | float = False, **request: Any
+    ) -> httpx.Response:
         import httpx
 
         if slow:
-            request["timeout"] = httpx.Timeout(SLOW_ANSWER_S, connect=CONNECT_S)
+            seconds = SLOW_ANSWER_S if slow is True else slow
+            request["timeout"] = httpx.Timeout(seconds, connect=CONNECT_S)
         try:
-            response = await self._client().request(method, path, **request)
+            return await self._client().request(method, path, **request)
         except httpx.TimeoutException as error:
             raise TransportError(
                 "Jupyter's server took too long to answer.",
@@ -95,19 +138,24 @@ class HttpRemoteMachines:
             ) from error
         except httpx.HTTPError as error:
             raise server_gone(error) from error
-        return _answer(response)
 
     # -- machines -----------------------------------------------------------------------------------------------
 
-    async def create(self, spec: VMSpec, *, key: str) -> VM:
-        """See `service.RemoteMachines.create`."""
+    async def create(self, spec: VMSpec, *, key: str | None = None) -> VM:
+        """See `service.RemoteMachines.create`; waits where the machine is being made for another request."""
         if spec.name is not None:
             check_machine_name(spec.name)
-        wishes = {"name": spec.name, "provider": spec.provider, "image": spec.image}
-        body = {field: value for field, value in wishes.items() if value is not None}
-        return VM.from_wire(
-            await self._ask("POST", "vms", json=body, headers={"Idempotency-Key": key}, slow=True)
+        return await self._make(
+            "vms", {"name": spec.name, "provider": spec.provider, "image": spec.image}, key
         )
+
+    async def restore(self, snapshot_id: str, *, name: str | None = None, key: str | None = None) -> VM:
+        """See `service.RemoteMachines.restore`; waits as `create` does."""
+        return await self._make("vms/restore", {"snapshot_id": snapshot_id, "name": name}, key)
+
+    async def fork(self, machine: str, *, name: str | None = None, key: str | None = None) -> VM:
+        """See `service.RemoteMachines.fork`; waits as `create` does."""
+        return await self._make(f"vms/{_machine(machine)}/fork", {"name": name}, key)
 
     async def get(self, machine: str) -> VM:
         """See `service.RemoteMachines.get`."""
@@ -119,7 +167,79 @@ class HttpRemoteMachines:
 
     async def list(self) -> list[VM]:
         """See `service.RemoteMachines.list`."""
-        return [VM.from_wire(wire) for wire in (await self._ask("GET", "vms"))["vms"]]
+        machines: list[VM] = []
+        page = await self.page(limit=PAGE_MAX)
+        machines += page.machines
+        while page.next is not None:
+            page = await self.page(limit=PAGE_MAX, cursor=page.next)
+            machines += page.machines
+        return machines
+
+    async def page(self, *, limit: int = PAGE_LIMIT, cursor: str | None = None) -> VMPage:
+        """See `service.RemoteMachines.page`."""
+        query = {"limit": str(limit)} | ({"cursor": cursor} if cursor is not None else {})
+        wire = await self._ask("GET", "vms", params=query)
+        return VMPage([VM.from_wire(vm) for vm in wire["vms"]], wire.get("next"))
+
+    async def rename(self, machine: str, name: str) -> VM:
+        """See `service.RemoteMachines.rename`."""
+        body = {"name": check_machine_name(name)}
+        return VM.from_wire(await self._ask("PATCH", f"vms/{_machine(machine)}", json=body, slow=True))
+
+    async def pause(self, machine: str) -> VM:
+        """See `service.RemoteMachines.pause`."""
+        return VM.from_wire(await self._ask("POST", f"vms/{_machine(machine)}/pause", slow=True))
+
+    async def resume(self, machine: str) -> VM:
+        """See `service.RemoteMachines.resume`."""
+        return VM.from_wire(await self._ask("POST", f"vms/{_machine(machine)}/resume", slow=True))
+
+    async def snapshot(self, machine: str, name: str | None = None) -> Snapshot:
+        """See `service.RemoteMachines.snapshot`."""
+        way = f"vms/{_machine(machine)}/snapshot"
+        return Snapshot.from_wire(await self._ask("POST", way, json={"name": name}, slow=True))
+
+    async def snapshots(self) -> Sequence[Snapshot]:
+        """See `service.RemoteMachines.snapshots`."""
+        return [Snapshot.from_wire(wire) for wire in (await self._ask("GET", "snapshots"))["snapshots"]]
+
+    async def attach_endpoint(
+        self,
+        machine: str,
+        *,
+        require_daemon: bool = False,
+        session_id: str | None = None,
+        attachment_id: str | None = None,
+    ) -> Endpoint:
+        """See `service.RemoteMachines.attach_endpoint`."""
+        body = {
+            "require_daemon": require_daemon,
+            "session_id": session_id,
+            "attachment_id": attachment_id,
+        }
+        way = f"vms/{_machine(machine)}/attach-endpoint"
+        return endpoint_from_wire(await self._ask("POST", way, json=body, slow=True))
+
+    async def ssh_endpoint(self, machine: str) -> SSHEndpoint:
+        """See `service.RemoteMachines.ssh_endpoint`."""
+        wire = await self._ask("POST", f"vms/{_machine(machine)}/ssh-endpoint", slow=True)
+        endpoint = endpoint_from_wire(wire)
+        assert isinstance(endpoint, SSHEndpoint)
+        return endpoint
+
+    async def revoke_leases(self) -> tuple[int, int]:
+        """See `service.RemoteMachines.revoke_leases`."""
+        wire = await self._ask("POST", "leases/revoke", slow=True)
+        return int(wire["revoked"]), int(wire["cleanup_failures"])
+
+    async def operation(self, operation_id: str) -> Operation:
+        """See `service.RemoteMachines.operation`."""
+        return Operation.from_wire(await self._ask("GET", f"operations/{quote(operation_id, safe='')}"))
+
+    async def events(self, after: int | None = None) -> AsyncIterator[Event]:
+        """See `service.RemoteMachines.events`; a link that breaks is made again, and nothing is lost or told twice."""
+        async for event in follow_events(self._client, "events", after):
+            yield event
 
     async def healthz(self) -> dict[str, Any]:
         """How the service is; also a sign of life from us to a server that ends itself when no one uses it."""
@@ -131,6 +251,18 @@ class HttpRemoteMachines:
         """See `service.RemoteMachines.exec`."""
         url = f"{self.connection.url}{API}machines/{_machine(machine)}/exec"
         return await start_exec(url, self._headers(), spec, machine=machine, tls=self._tls)
+
+    async def exec_buffered(self, machine: str, command: str, *, timeout_s: float = 30.0) -> CommandResult:
+        """See `service.RemoteMachines.exec_buffered`."""
+        wire = await self._ask(
+            "POST",
+            f"vms/{_machine(machine)}/exec",
+            json={"command": command, "timeout_ms": timeout_s * 1000},
+            slow=SLOW_ANSWER_S + timeout_s + EXEC_GRACE_S,
+        )
+        return CommandResult(
+            int(wire["exit_code"]), wire["stdout"], wire["stderr"], bool(wire.get("truncated"))
+        )
 
     async def open_port(
         self, machine: str, port: int, *, path: str = "/", origin: str | None = None
@@ -203,6 +335,16 @@ async def _exactly(chunks: AsyncIterable[bytes], size: int) -> AsyncIterable[byt
         )
     if held:
         yield held
+
+
+def _wait_of(response: httpx.Response) -> float | None:
+    """Seconds after which the same wish is to be sent again; None if this answer is the last one."""
+    if response.status_code != 409 or f'"{IN_PROGRESS}"' not in response.text:
+        return None
+    try:
+        return min(60.0, max(0.1, float(response.headers.get("Retry-After", "1"))))
+    except ValueError:
+        return 1.0
 
 
 def _answer(response: httpx.Response) -> dict[str, Any]:

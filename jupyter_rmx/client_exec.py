@@ -86,7 +86,8 @@ def server_gone(error: Exception) -> TransportError:
 
 def refused(envelope: Any, status: int) -> RmxError:
     """The error that an answer with an error status carries."""
-    if status in {401, 403}:
+    code = envelope.get("error") if isinstance(envelope, dict) else None
+    if status in {401, 403} and code in {None, "unauthorized", "forbidden"}:
         return TransportError(
             "Jupyter's server does not take this process's key.",
             hint="Restart the kernel, so that it finds the server that runs now.",

@@ -65,6 +65,7 @@ class RmxError(Exception):
             "details": self.details,
             "retryable": self.retryable,
             "request_id": request_id,
+            "class": next(kind.__name__ for kind in type(self).__mro__ if kind.__name__ in _CLASSES),
         }
 
 
@@ -149,7 +150,10 @@ TREE: tuple[type[RmxError], ...] = (
     WorkflowError,
 )
 
-# Codes whose class cannot be told from their area, for `from_wire`.
+_ALL: tuple[type[RmxError], ...] = (RmxError, *TREE, RemoteCommandError)
+_CLASSES: dict[str, type[RmxError]] = {kind.__name__: kind for kind in _ALL}
+
+# For envelopes of older servers and records, which do not say their class.
 _CLASS_OF_AREA: dict[str, type[RmxError]] = {
     "usage": UsageError,
     "vm": WorkflowError,
@@ -164,15 +168,20 @@ def from_wire(envelope: dict[str, Any], status: int) -> RmxError:
     """Turn a REST error envelope back into an error of this tree, for the HTTP twin of the service."""
     code = str(envelope.get("error") or RmxError.code)
     area = code.split("_", 1)[0]
-    kind = _CLASS_OF_AREA.get(area, RmxError)
-    if code == ProviderError.code:
+    kind = _CLASSES.get(str(envelope.get("class")), _CLASS_OF_AREA.get(area, RmxError))
+    if "class" not in envelope and code == ProviderError.code:
         kind = ProviderError
     details = envelope.get("details")
+    message = str(envelope.get("message") or f"The server answered {status}.")
+    hint = str(envelope.get("action") or "")
+    details = details if isinstance(details, dict) else {}
+    if kind is RemoteCommandError:
+        return RemoteCommandError(message, hint=hint, details=details)
     return kind(
-        str(envelope.get("message") or f"The server answered {status}."),
-        hint=str(envelope.get("action") or ""),
+        message,
+        hint=hint,
         code=code,
         status=status,
         retryable=bool(envelope.get("retryable", False)),
-        details=details if isinstance(details, dict) else {},
+        details=details,
     )

@@ -4,42 +4,52 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
+import re
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from urllib.parse import quote
+from datetime import datetime, timedelta, timezone
+from typing import Any
 
 from jupyter_rmx.clock import Clock
+from jupyter_rmx.control import wishes
+from jupyter_rmx.control.feed import EventFeed, Follower, events_of
 from jupyter_rmx.control.machines import MachineControl
+from jupyter_rmx.control.pages import page_of
 from jupyter_rmx.control.reconcile import Reconciler
-from jupyter_rmx.errors import LoopbackError, ProviderError, RmxError, TransferError, UsageError
-from jupyter_rmx.loopback.alias import alias_url, check_front_origin, open_url
+from jupyter_rmx.control.rename import rename
+from jupyter_rmx.control.use import MachineUse
+from jupyter_rmx.errors import RmxError, TransferError, UsageError
 from jupyter_rmx.loopback.gate import AliasTarget
-from jupyter_rmx.loopback.headers import local_path
-from jupyter_rmx.loopback.tickets import TICKET_S, Tickets
+from jupyter_rmx.loopback.tickets import Tickets
+from jupyter_rmx.manager_exec import ManagedExec, TransportRunner
+from jupyter_rmx.manager_links import Connect, Links
+from jupyter_rmx.manager_ports import Ports
 from jupyter_rmx.models import (
     VM,
+    CommandResult,
     Endpoint,
-    ExecEvent,
+    Event,
     ExecSpec,
+    Exit,
     FileResult,
+    Operation,
     PortLink,
-    SignalName,
-    TcpTarget,
+    Snapshot,
+    SSHEndpoint,
     VMSpec,
-    check_port,
 )
+from jupyter_rmx.providers.base import AttachOptions
 from jupyter_rmx.providers.registry import ProviderRegistry
+from jupyter_rmx.service import CURSOR, PAGE_LIMIT, PAGE_MAX, VMPage
 from jupyter_rmx.settings import Settings
 from jupyter_rmx.store.store import Store
-from jupyter_rmx.transports.base import ByteStream, Process, Transport
 from jupyter_rmx.transports.pool import TransportPool
 
 log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 60.0
-LABEL_MEMORY_S = 2.0
-Connect = Callable[[Endpoint, str], Awaitable[Transport]]
+_CURSOR = re.compile(f"({CURSOR})", re.ASCII)
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 @dataclass(frozen=True)
@@ -67,7 +77,15 @@ class MachineManager:
         self._origin = origin
         self._starting: asyncio.Task[None] | None = None
         self._background: list[asyncio.Task[None]] = []
-        self._labels: dict[str, tuple[float, VM]] = {}
+        self._small: set[asyncio.Task[None]] = set()
+        self._use = MachineUse(parts.control)
+        self._links = Links(parts.control, self._use, parts.pool, parts.connect)
+        self._ports = Ports(
+            parts.control, self._use, parts.tickets, parts.clock, parts.settings, self._links.to
+        )
+        self._use.commands.runner = TransportRunner(self._links.to)
+        self._feed = EventFeed(parts.store, parts.settings.owner, parts.clock)
+        parts.store.on_events = self._feed.wake
         self.on_destroyed: Callable[[str], Awaitable[None]] = _ignore
 
     # -- life of the service ------------------------------------------------------------------------------------
@@ -112,32 +130,78 @@ class MachineManager:
 
     async def aclose(self) -> None:
         """Let go of all connections; machines go on."""
+        await self._feed.aclose()
         tasks = [*self._background, *([self._starting] if self._starting else [])]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, *self._small, return_exceptions=True)
         await self._parts.control.context.engine.aclose()
         await self._parts.pool.aclose()
         await self._parts.registry.aclose()
         await self._parts.store.aclose()
 
-    # -- machines -----------------------------------------------------------------------------------------------
+    def _beside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do it while the answer travels; its failures are its own."""
+        task = asyncio.ensure_future(work)
+        self._small.add(task)
+        task.add_done_callback(self._small.discard)
+
+    # -- making -------------------------------------------------------------------------------------------------
 
     async def create(self, spec: VMSpec, *, key: str | None = None) -> VM:
         """See `service.RemoteMachines.create`."""
         await self.ready()
+        wishes.check_wish(spec, key)
+        self.check_provider(spec.provider)
         vm = await self._parts.control.create(spec, key=key)
-        # Whoever makes a machine uses it next: connect while the answer travels.
-        task = asyncio.ensure_future(self._warm(vm))
-        _KEPT.add(task)
-        task.add_done_callback(_KEPT.discard)
+        self._beside(self._warm(vm))
         return vm
 
     async def _warm(self, vm: VM) -> None:
+        """Whoever makes a machine uses it next. Only where that costs nothing and no identity is made for it."""
         try:
-            await self._transport(vm)
+            if self._parts.control.provider_of(vm).status_is_local:
+                await self._links.to(vm)
         except RmxError as error:
             log.debug("Machine %s is not reachable yet: %s", vm.name, error)
+
+    def check_provider(self, name: str | None) -> None:
+        """UsageError `vm_invalid_provider` for one that is not installed, or that no new machine may come from."""
+        settings = self._parts.settings
+        provider = wishes.provider_of(VMSpec(provider=name), settings)
+        if settings.allowed_providers and provider not in settings.allowed_providers:
+            raise UsageError(
+                f"Provider {provider[:40]!r} is not one of those allowed here.",
+                hint=f"Allowed are: {', '.join(sorted(settings.allowed_providers))}.",
+                code="vm_invalid_provider",
+                details={"field": "provider"},
+            )
+        self._parts.control.context.gateway(provider)
+
+    def check_wish(self, spec: VMSpec) -> None:
+        """Raise what `create` would raise of a wish that is wrong in itself, or may not be granted now."""
+        settings = self._parts.settings
+        provider = wishes.provider_of(spec, settings)
+        wishes.check_enabled(provider, settings)
+        wishes.image_of(spec, provider, settings)
+
+    async def restore(self, snapshot_id: str, *, name: str | None = None, key: str | None = None) -> VM:
+        """See `service.RemoteMachines.restore`."""
+        await self.ready()
+        wishes.check_wish(VMSpec(name), key)
+        for found in await self._use.snapshots() if self._parts.settings.allowed_providers else ():
+            if found.id == snapshot_id:
+                self.check_provider(found.provider)
+        return await self._use.restore(snapshot_id, name=name, key=key)
+
+    async def fork(self, machine: str, *, name: str | None = None, key: str | None = None) -> VM:
+        """See `service.RemoteMachines.fork`."""
+        await self.ready()
+        wishes.check_wish(VMSpec(name), key)
+        self.check_provider((await self._parts.control.known(machine)).vm.provider)
+        return await self._use.fork(machine, name=name, key=key)
+
+    # -- looking ------------------------------------------------------------------------------------------------
 
     async def get(self, machine: str) -> VM:
         """See `service.RemoteMachines.get`."""
@@ -147,40 +211,139 @@ class MachineManager:
     async def list(self) -> list[VM]:
         """See `service.RemoteMachines.list`."""
         await self.ready()
-        return await self._parts.control.page()
+        machines: list[VM] = []
+        page = await page_of(self._parts.control)
+        machines += page.machines
+        while page.after is not None:
+            page = await page_of(self._parts.control, after=page.after)
+            machines += page.machines
+        return machines
+
+    async def page(self, *, limit: int = PAGE_LIMIT, cursor: str | None = None) -> VMPage:
+        """See `service.RemoteMachines.page`."""
+        if not 1 <= limit <= PAGE_MAX:
+            raise _bad_field("limit", f"A page has 1 to {PAGE_MAX} machines.")
+        after = _place(cursor) if cursor is not None else None
+        await self.ready()
+        page = await page_of(self._parts.control, limit=limit, after=after)
+        return VMPage(page.machines, _cursor(page.after) if page.after is not None else None)
+
+    async def snapshots(self) -> Sequence[Snapshot]:
+        """See `service.RemoteMachines.snapshots`."""
+        await self.ready()
+        return await self._use.snapshots()
+
+    async def operation(self, operation_id: str) -> Operation:
+        """See `service.RemoteMachines.operation`."""
+        await self.ready()
+        return await self._parts.control.operation(operation_id)
+
+    async def events(self, after: int | None = None) -> AsyncIterator[Event]:
+        """See `service.RemoteMachines.events`."""
+        await self.ready()
+        async for event in events_of(self._feed, after):
+            yield event
+
+    async def follow(self, after: int | None = None) -> Follower:
+        """As `events`, for who wants to wait for a certain time only."""
+        await self.ready()
+        return await self._feed.follow(after)
+
+    def providers(self) -> Sequence[str]:
+        """Names of the installed providers."""
+        return self._parts.registry.names()
+
+    # -- changing -----------------------------------------------------------------------------------------------
+
+    async def rename(self, machine: str, name: str) -> VM:
+        """See `service.RemoteMachines.rename`."""
+        await self.ready()
+        before = (await self._parts.control.known(machine)).vm
+        vm = await rename(self._parts.control, before.id, name)
+        self._ports.renamed(before, vm)
+        return vm
+
+    async def pause(self, machine: str) -> VM:
+        """See `service.RemoteMachines.pause`."""
+        await self.ready()
+        vm = await self._use.pause(machine)
+        self._ports.forget()
+        return vm
+
+    async def resume(self, machine: str) -> VM:
+        """See `service.RemoteMachines.resume`."""
+        await self.ready()
+        vm = await self._use.resume(machine)
+        self._ports.forget()
+        return vm
+
+    async def snapshot(self, machine: str, name: str | None = None) -> Snapshot:
+        """See `service.RemoteMachines.snapshot`."""
+        await self.ready()
+        return await self._use.snapshot(machine, name)
 
     async def destroy(self, machine: str) -> None:
         """See `service.RemoteMachines.destroy`."""
         await self.ready()
-        vm = await self._parts.control.get(machine)
+        vm = (await self._parts.control.known(machine)).vm
         self._parts.tickets.revoke_machine(vm.id)
-        self._labels.clear()
+        self._ports.forget()
         await self.on_destroyed(vm.id)
         await self._parts.pool.drop(vm.id)
         await self._parts.control.destroy(vm.id)
         # A command that was started meanwhile may have connected again.
         await self._parts.pool.drop(vm.id)
 
-    def providers(self) -> Sequence[str]:
-        """Names of the installed providers."""
-        return self._parts.registry.names()
-
-    # -- commands and files -------------------------------------------------------------------------------------
-
-    async def _transport(self, vm: VM) -> Transport:
-        async def connect() -> Transport:
-            provider = self._parts.control.provider_of(vm)
-            endpoint = await provider.attach_endpoint(vm.provider_vm_id or "")
-            return await self._parts.connect(endpoint, vm.id)
-
-        if vm.status != "running":
-            raise _not_running(vm)
-        return await self._parts.pool.get(vm.id, connect)
+    # -- using --------------------------------------------------------------------------------------------------
 
     async def exec(self, machine: str, spec: ExecSpec) -> ManagedExec:
         """See `service.RemoteMachines.exec`."""
-        transport = await self._transport(await self.get(machine))
-        return ManagedExec(await transport.run(spec))
+        await self.ready()
+        vm, transport = await self._links.reach(machine, source="exec")
+        process = await transport.run(spec)
+        return ManagedExec(process, lambda end: self._beside(self._tell_exec(vm, spec, end)))
+
+    async def _tell_exec(self, vm: VM, spec: ExecSpec, end: Exit | None) -> None:
+        """The record of use; a command never fails, nor waits, for it."""
+        data = {
+            "command_length": len(spec.command),
+            "exit_code": end.code if end else None,
+            "signal": end.signal if end else None,
+            "streamed": True,
+        }
+        try:
+            async with self._parts.store.write() as tx:
+                self._parts.control.context.tell_use(tx, vm, "vm.exec", data)
+        except RmxError as error:
+            log.warning("The use of %s could not be written down: %s", vm.name, error)
+
+    async def exec_buffered(self, machine: str, command: str, *, timeout_s: float = 30.0) -> CommandResult:
+        """See `service.RemoteMachines.exec_buffered`."""
+        await self.ready()
+        return await self._use.exec(machine, command, timeout_s=timeout_s)
+
+    async def attach_endpoint(
+        self,
+        machine: str,
+        *,
+        require_daemon: bool = False,
+        session_id: str | None = None,
+        attachment_id: str | None = None,
+    ) -> Endpoint:
+        """See `service.RemoteMachines.attach_endpoint`."""
+        await self.ready()
+        options = AttachOptions("", require_daemon, session_id, attachment_id)
+        return await self._use.attach_endpoint(machine, options)
+
+    async def ssh_endpoint(self, machine: str) -> SSHEndpoint:
+        """See `service.RemoteMachines.ssh_endpoint`."""
+        await self.ready()
+        return await self._use.ssh_endpoint(machine)
+
+    async def revoke_leases(self) -> tuple[int, int]:
+        """See `service.RemoteMachines.revoke_leases`."""
+        await self.ready()
+        return await self._parts.control.leases.revoke_everything()
 
     async def upload(
         self,
@@ -201,10 +364,9 @@ class MachineManager:
                 code="transfer_too_large",
                 status=413,
             )
-        transport = await self._transport(await self.get(machine))
+        await self.ready()
+        _, transport = await self._links.reach(machine, source="upload")
         return await transport.files().put(remote_path, chunks, size=size, mode=mode, mtime=mtime)
-
-    # -- ports --------------------------------------------------------------------------------------------------
 
     async def open_port(
         self,
@@ -216,107 +378,36 @@ class MachineManager:
         open_id: str | None = None,
     ) -> PortLink:
         """See `service.RemoteMachines.open_port`; with `open_id` only the first asker gets a ticket."""
-        check_port(port)
-        vm = await self.get(machine)
-        if vm.status != "running":
-            raise _not_running(vm)
-        parts = self._parts
-        if open_id is not None and not parts.tickets.claim(open_id):
-            raise LoopbackError(
-                "This link opened its tab before.",
-                hint="Use its buttons to open the tab again.",
-                code="loopback_already_opened",
-                status=409,
-            )
-        origin = check_front_origin(origin or self._origin, parts.settings.alias_domain)
-        path = _check_path(path)
-        ticket = parts.tickets.mint(vm.owner, vm.id, vm.label, port, path)
-        return PortLink(
-            machine=vm.name,
-            machine_id=vm.id,
-            port=port,
-            url=alias_url(vm.label, port, path, origin=origin, alias_domain=parts.settings.alias_domain),
-            open_url=open_url(
-                vm.label, port, path, ticket, origin=origin, alias_domain=parts.settings.alias_domain
-            ),
-            shown=f"http://localhost:{port}{path}",
-            expires_at=parts.clock.now() + timedelta(seconds=TICKET_S),
-            open_id=parts.tickets.new_open(vm.id, port),
+        await self.ready()
+        return await self._ports.open(
+            machine, port, path=path, origin=origin or self._origin, open_id=open_id
         )
 
     async def lookup(self, label: str) -> AliasTarget | None:
-        """The machine that an alias label means, for the proxy; remembered for `LABEL_MEMORY_S`."""
-        now = self._parts.clock.monotonic()
-        known = self._labels.get(label)
-        if known is None or now - known[0] > LABEL_MEMORY_S:
-            self._labels = {vm.label: (now, vm) for vm in await self.list()}
-            known = self._labels.get(label)
-        if known is None:
-            return None
-        vm = known[1]
-        return AliasTarget(vm.id, vm.name, lambda port: self.dial(vm, port))
-
-    async def dial(self, vm: VM, port: int) -> ByteStream:
-        """A stream to the machine's own loopback port."""
-        return await (await self._transport(vm)).dial(TcpTarget(check_port(port)))
+        """See `loopback.gate.AliasDirectory`."""
+        await self.ready()
+        return await self._ports.lookup(label)
 
 
 async def _ignore(_machine_id: str) -> None:
     """Nobody wants to know."""
 
 
-_KEPT: set[asyncio.Task[None]] = set()
+def _cursor(place: tuple[datetime, str]) -> str:
+    return f"{(place[0] - _EPOCH) // timedelta(microseconds=1)}-{place[1]}"
 
 
-class ManagedExec:
-    """Implements `service.ExecSession` over a transport's process."""
-
-    def __init__(self, process: Process) -> None:
-        self._process = process
-
-    def __aiter__(self) -> AsyncIterator[ExecEvent]:
-        """The output, then the exit."""
-        return self._process.events()
-
-    async def signal(self, name: SignalName) -> None:
-        """Signal the remote process group."""
-        await self._process.signal(name)
-
-    async def write(self, data: bytes) -> None:
-        """Send to standard input."""
-        await self._process.write(data)
-
-    async def write_eof(self) -> None:
-        """Close standard input."""
-        await self._process.write_eof()
-
-    async def aclose(self) -> None:
-        """Let go."""
-        await self._process.aclose()
+def _place(cursor: str) -> tuple[datetime, str]:
+    if _CURSOR.fullmatch(cursor) is None:
+        raise _bad_field("cursor", "This is not a cursor of ours.")
+    moment, _, id_ = cursor.partition("-")
+    return _EPOCH + timedelta(microseconds=int(moment)), id_
 
 
-def _check_path(path: str) -> str:
-    # A person types `/käse?x=ä`; a URL holds ASCII.
-    checked = local_path(quote(path, safe="%/?#[]@!$&'()*+,;=:~-._"))
-    if checked is None:
-        raise UsageError(
-            f"{path[:60]!r} is no path on the port.", hint="It starts with one '/'.", code="usage_bad_path"
-        )
-    return checked
-
-
-def _not_running(vm: VM) -> ProviderError:
-    if vm.status == "destroyed":
-        return ProviderError(
-            f"Machine {vm.name!r} has ended by itself.",
-            hint=f"Start it again, or a new one of that name: %vm create {vm.name}",
-            code="vm_not_running",
-            status=409,
-        )
-    return ProviderError(
-        f"Machine {vm.name!r} is {vm.status}.",
-        hint="It must be running for this; %vm ls shows its state.",
-        code="vm_not_running",
-        status=409,
-        retryable=vm.status == "creating",
+def _bad_field(field: str, message: str) -> UsageError:
+    return UsageError(
+        message,
+        hint="Send `next` of the page before as the cursor, or leave both out.",
+        code="vm_invalid_request",
+        details={"field": field},
     )

@@ -6,10 +6,42 @@ everywhere else. All methods raise errors of `errors.py` only. Machines are name
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from jupyter_rmx.models import VM, ExecEvent, ExecSpec, FileResult, PortLink, SignalName, VMSpec
+from jupyter_rmx.models import (
+    VM,
+    CommandResult,
+    Endpoint,
+    Event,
+    ExecEvent,
+    ExecSpec,
+    FileResult,
+    Operation,
+    PortLink,
+    SignalName,
+    Snapshot,
+    SSHEndpoint,
+    VMSpec,
+)
+
+PAGE_LIMIT = 100
+"""How many machines a page has unless another number is asked for, and `PAGE_MAX` at most."""
+PAGE_MAX = 1000
+CURSOR = r"[0-9]{1,16}-[A-Za-z0-9_]{1,64}"
+"""What a cursor looks like: microseconds since 1970, and an id. Callers send it back as it came."""
+
+
+@dataclass(frozen=True)
+class VMPage:
+    """Some machines, newest first; `next` is the cursor of the page after it, None at the end.
+
+    A page may hold fewer machines than were asked for, and others may still follow.
+    """
+
+    machines: list[VM]
+    next: str | None = None
 
 
 class ExecSession(Protocol):
@@ -43,11 +75,12 @@ class ExecSession(Protocol):
 class RemoteMachines(Protocol):
     """Machines of one owner."""
 
-    async def create(self, spec: VMSpec, *, key: str) -> VM:
+    async def create(self, spec: VMSpec, *, key: str | None = None) -> VM:
         """Make a machine, or return the one that `key` or the same name and parameters already made.
 
         Raises UsageError `usage_bad_name`, `vm_invalid_provider`; WorkflowError `vm_name_taken`,
-        `idempotency_mismatch` (422); ProviderError.
+        `idempotency_mismatch` (422), `vm_active_limit_exceeded` (402), `vm_create_in_progress` (409; the HTTP twin
+        waits and asks again); ProviderError.
         """
         ...
 
@@ -59,12 +92,78 @@ class RemoteMachines(Protocol):
         """All machines of the owner, newest first, with their status as it is now."""
         ...
 
+    async def page(self, *, limit: int = PAGE_LIMIT, cursor: str | None = None) -> VMPage:
+        """Some of them; UsageError `vm_invalid_request` for a limit out of 1 to 1000, or a cursor that is none of ours."""
+        ...
+
+    async def rename(self, machine: str, name: str) -> VM:
+        """Give it another name; its id stays. WorkflowError `vm_name_taken`."""
+        ...
+
+    async def pause(self, machine: str) -> VM:
+        """Freeze it, so that it costs less and counts no more; one that is paused stays so."""
+        ...
+
+    async def resume(self, machine: str) -> VM:
+        """Let it go on; one that runs does so. Whatever needs a machine running does this by itself."""
+        ...
+
+    async def snapshot(self, machine: str, name: str | None = None) -> Snapshot:
+        """Keep a copy of it; ProviderError `vm_unsupported` (501) where the provider cannot."""
+        ...
+
+    async def snapshots(self) -> Sequence[Snapshot]:
+        """All copies of the owner, newest first."""
+        ...
+
+    async def restore(self, snapshot_id: str, *, name: str | None = None, key: str | None = None) -> VM:
+        """A new machine that starts as the copy; WorkflowError `vm_snapshot_not_found`, and all that `create` raises."""
+        ...
+
+    async def fork(self, machine: str, *, name: str | None = None, key: str | None = None) -> VM:
+        """A new machine that goes on as a copy of this one; raises all that `create` raises."""
+        ...
+
+    async def attach_endpoint(
+        self,
+        machine: str,
+        *,
+        require_daemon: bool = False,
+        session_id: str | None = None,
+        attachment_id: str | None = None,
+    ) -> Endpoint:
+        """How to reach it, fresh; holds secrets."""
+        ...
+
+    async def ssh_endpoint(self, machine: str) -> SSHEndpoint:
+        """How to reach it by SSH, with an identity of its own; older ones are ended. Holds secrets."""
+        ...
+
+    async def revoke_leases(self) -> tuple[int, int]:
+        """End all endpoints that were given out: how many were ended, and how many could not be yet."""
+        ...
+
+    async def operation(self, operation_id: str) -> Operation:
+        """One operation; WorkflowError `vm_operation_not_found`."""
+        ...
+
+    def events(self, after: int | None = None) -> AsyncIterator[Event]:
+        """What happens from now on, or after the event with that id, without end.
+
+        An event of type `reset` says that some may have been missed: load your lists again.
+        """
+        ...
+
     async def destroy(self, machine: str) -> None:
         """End the machine and remove everything of it; `vm_not_found` if there is none."""
         ...
 
     async def exec(self, machine: str, spec: ExecSpec) -> ExecSession:
         """Start a command."""
+        ...
+
+    async def exec_buffered(self, machine: str, command: str, *, timeout_s: float = 30.0) -> CommandResult:
+        """Run a command to its end; a non-zero exit code is a result. ProviderError `vm_exec_timeout` (504)."""
         ...
 
     async def open_port(

@@ -53,6 +53,8 @@ class Settings:
         Image by provider, for requests that name none; None or missing: the driver's default.
     allowed_images
         If not empty, the only images that may be asked for.
+    allowed_providers
+        If not empty, the only providers that new machines may come from.
     """
 
     owner: str = field(default_factory=default_owner)
@@ -67,6 +69,7 @@ class Settings:
     disabled_providers: frozenset[str] = frozenset()
     images: dict[str, str] = field(default_factory=dict)
     allowed_images: frozenset[str] = frozenset()
+    allowed_providers: frozenset[str] = frozenset()
 
     @property
     def resolved_database_url(self) -> str:

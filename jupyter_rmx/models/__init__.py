@@ -11,7 +11,7 @@ snapshot    a kept copy of a machine
 lease       the record of an endpoint that was given out
 """
 
-from jupyter_rmx.models.endpoint import Endpoint, SSHEndpoint, WebSocketEndpoint
+from jupyter_rmx.models.endpoint import Endpoint, SSHEndpoint, WebSocketEndpoint, endpoint_from_wire
 from jupyter_rmx.models.execution import (
     CommandResult,
     ExecEvent,
@@ -70,6 +70,7 @@ __all__ = [
     "check_idempotency_key",
     "check_machine_name",
     "check_port",
+    "endpoint_from_wire",
     "machine_label",
     "new_id",
 ]

@@ -2,117 +2,121 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from jupyter_rmx._version import __version__
-from jupyter_rmx.models import MACHINE_NAME_RULE
+from jupyter_rmx.models.names import IDEMPOTENCY_KEY_MAX
+from jupyter_rmx.server.schemas import NOT_BLANK, PORT, SCHEMAS, TEXT
+from jupyter_rmx.service import CURSOR, PAGE_LIMIT, PAGE_MAX
+
+RETRIED = frozenset({409, 502, 503, 504})
+"""Errors that may carry `Retry-After`."""
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One method of a route. `answer` and `body` name schemas; `answer` None is a WebSocket, `bytes` is a raw body."""
+    """One method of a route. `answer` and `body` name schemas; `answer` None is a WebSocket, `body` `bytes` a raw one.
+
+    `headers` and `query` name rows of `PARAMETERS`; `errors` are the statuses beside 401, 403 and 500, which all have.
+    `secret`: the answer is not to be kept by a cache. `content` is the answer's type.
+    """
 
     method: str
     name: str
     summary: str
     answer: str | None
     body: str | None = None
+    body_required: bool = False
     headers: tuple[str, ...] = ()
     query: tuple[str, ...] = ()
     errors: tuple[int, ...] = ()
+    secret: bool = False
+    content: str = "application/json"
 
 
-def _object(required: Sequence[str], **properties: Any) -> dict[str, Any]:
-    return {"type": "object", "required": list(required), "properties": properties}
-
-
-def _list_of(name: str) -> dict[str, Any]:
-    return {"type": "array", "items": {"$ref": f"#/components/schemas/{name}"}}
-
-
-_TEXT = {"type": "string"}
-_OPTIONAL_TEXT = {"type": ["string", "null"]}
-_TIME = {"type": "string", "format": "date-time"}
-_PORT = {"type": "integer", "minimum": 1, "maximum": 65535}
-
-SCHEMAS: dict[str, Any] = {
-    "VM": _object(
-        ["id", "name", "owner", "provider", "status", "created_at", "kind", "label"],
-        id=_TEXT,
-        name=_TEXT,
-        owner=_TEXT,
-        provider=_TEXT,
-        status={
-            "type": "string",
-            "enum": ["creating", "running", "paused", "destroying", "destroyed", "failed"],
-        },
-        created_at=_TIME,
-        provider_vm_id=_OPTIONAL_TEXT,
-        image=_OPTIONAL_TEXT,
-        details={"type": "object"},
-        kind={"type": "string", "enum": ["vm"]},
-        label=_TEXT,
-    ),
-    "VMSpec": _object(
-        [],
-        name={"type": ["string", "null"], "description": f"A name is {MACHINE_NAME_RULE}."},
-        provider=_OPTIONAL_TEXT,
-        image=_OPTIONAL_TEXT,
-    ),
-    "VMList": _object(["vms"], vms=_list_of("VM")),
-    "MachineList": _object(["machines"], machines=_list_of("VM")),
-    "Done": _object(["ok"], ok={"type": "boolean"}),
-    "PortRequest": _object([], path=_OPTIONAL_TEXT, origin=_OPTIONAL_TEXT, open_id=_OPTIONAL_TEXT),
-    "PortLink": _object(
-        ["machine", "machine_id", "port", "url", "open_url", "shown", "expires_at", "open_id"],
-        machine=_TEXT,
-        machine_id=_TEXT,
-        port=_PORT,
-        url=_TEXT,
-        open_url=_TEXT,
-        shown=_TEXT,
-        expires_at=_TIME,
-        open_id=_TEXT,
-    ),
-    "FileResult": _object(
-        ["remote_path", "size", "sha256"], remote_path=_TEXT, size={"type": "integer"}, sha256=_TEXT
-    ),
-    "ProviderList": _object(
-        ["providers"], providers={"type": "array", "items": _object(["name"], name=_TEXT)}
-    ),
-    "Health": _object(["ok", "version"], ok={"type": "boolean"}, version=_TEXT),
-    "Error": _object(
-        ["error", "message", "reason", "action", "details", "retryable", "request_id"],
-        error=_TEXT,
-        message=_TEXT,
-        reason=_TEXT,
-        action=_TEXT,
-        details={"type": "object"},
-        retryable={"type": "boolean"},
-        request_id=_TEXT,
-    ),
+_KEY = {
+    "schema": {"type": "string", "maxLength": IDEMPOTENCY_KEY_MAX, "pattern": "^[ -~]*$"},
+    "description": "The same key is the same machine; blank is none.",
+}
+_TEAM = {"schema": NOT_BLANK, "description": "A team's id; nobody is in a team yet, so any is refused (403)."}
+PARAMETERS: dict[str, dict[str, Any]] = {
+    "Idempotency-Key": _KEY,
+    "X-RMX-Idempotency-Key": _KEY,
+    "X-RMX-Team-Id": _TEAM,
+    "team_id": _TEAM,
+    "billing_team_id": _TEAM,
+    "list_team": {"schema": TEXT},
+    "limit": {
+        "schema": {"type": "integer", "minimum": 1, "maximum": PAGE_MAX, "default": PAGE_LIMIT},
+        "description": "Longest page.",
+    },
+    "cursor": {
+        "schema": {"type": "string", "pattern": f"^{CURSOR}$"},
+        "description": "`next` of the page before.",
+    },
+    "Last-Event-ID": {
+        "schema": {"type": "string", "pattern": "^[0-9]{1,18}$"},
+        "description": "The last event that was seen; without it, only new ones are told.",
+    },
+    "last_event_id": {"schema": {"type": "string", "pattern": "^[0-9]{1,18}$"}},
+    "root": {
+        "schema": {"type": "string"},
+        "description": "`1`: the path starts at `/`; else at the home directory.",
+    },
+    "mode": {
+        "schema": {"type": "string", "pattern": "^[0-7]{0,4}$"},
+        "description": "Permission bits, octal.",
+    },
+    "mtime": {
+        "schema": {"type": "string", "pattern": "^([0-9]{1,10}([.][0-9]{1,6})?)?$"},
+        "description": "Seconds since 1970.",
+    },
+    "id": {"schema": {"type": "string", "minLength": 1}, "description": "Id or name of a machine."},
+    "name": {"schema": {"type": "string", "minLength": 1}, "description": "Name or id of a machine."},
+    "port": {"schema": PORT},
+    "path": {"schema": {"type": "string", "minLength": 1}},
+    "operation": {"schema": {"type": "string", "minLength": 1}},
 }
 
 
-def _content(schema: str) -> dict[str, Any]:
-    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+def _content(schema: str, kind: str = "application/json") -> dict[str, Any]:
+    if kind == "text/event-stream":
+        return {
+            kind: {"schema": {"type": "string"}, "itemSchema": {"$ref": f"#/components/schemas/{schema}"}}
+        }
+    return {kind: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
 
 
 def _parameter(name: str, place: str) -> dict[str, Any]:
-    return {"name": name, "in": place, "required": place == "path", "schema": _TEXT}
+    return {"name": name, "in": place, "required": place == "path", **PARAMETERS[name]}
+
+
+def _error(status: int) -> dict[str, Any]:
+    answer: dict[str, Any] = {"description": "An error.", "content": _content("Error")}
+    if status in RETRIED:
+        described = "Seconds after which to try again, where that can help."
+        answer["headers"] = {
+            "Retry-After": {"schema": {"type": "integer", "minimum": 1}, "description": described}
+        }
+    if status == 401:
+        answer["headers"] = {"WWW-Authenticate": {"schema": TEXT, "required": True}}
+    return answer
 
 
 def _responses(operation: Operation) -> dict[str, Any]:
     if operation.answer is None:
         answers: dict[str, Any] = {"101": {"description": "Switching to WebSocket."}}
+        errors = {403, 500, *operation.errors}
     else:
-        answers = {"200": {"description": "Done.", "content": _content(operation.answer)}}
-    for status in sorted({403, 500, *operation.errors}):
-        answers[str(status)] = {"description": "An error.", "content": _content("Error")}
-    return answers
+        answers = {"200": {"description": "Done.", "content": _content(operation.answer, operation.content)}}
+        errors = {401, 403, 500, 503, *operation.errors}
+        if operation.secret:
+            answers["200"]["headers"] = {"Cache-Control": {"schema": {"const": "no-store"}, "required": True}}
+    return answers | {str(status): _error(status) for status in sorted(errors)}
 
 
 def _operation(path: str, operation: Operation) -> dict[str, Any]:
@@ -132,15 +136,24 @@ def _operation(path: str, operation: Operation) -> dict[str, Any]:
             "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
         }
     elif operation.body is not None:
-        described["requestBody"] = {"required": False, "content": _content(operation.body)}
+        described["requestBody"] = {"required": operation.body_required, "content": _content(operation.body)}
     return described
 
 
-def openapi_document(routes: Sequence[tuple[str, Sequence[Operation]]], server_url: str) -> dict[str, Any]:
-    """The document; `server_url` is where the paths start."""
+def openapi_document(
+    routes: Sequence[tuple[str, Sequence[Operation]]], server_url: str, *, providers: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The document; `server_url` is where the paths start, `providers` are those that new machines may come from."""
+    schemas = copy.deepcopy(SCHEMAS)
+    if providers:
+        schemas["VMSpec"]["properties"]["provider"] = {"enum": [*providers, None]}
     return {
         "openapi": "3.1.0",
-        "info": {"title": "jupyter_rmx", "version": __version__},
+        "info": {
+            "title": "jupyter_rmx",
+            "version": __version__,
+            "description": "Remote machines inside Jupyter. Times are ISO 8601 UTC; errors have one shape everywhere.",
+        },
         "servers": [{"url": server_url}],
         "security": [{"jupyter": []}],
         "paths": {
@@ -148,7 +161,7 @@ def openapi_document(routes: Sequence[tuple[str, Sequence[Operation]]], server_u
             for path, operations in routes
         },
         "components": {
-            "schemas": SCHEMAS,
+            "schemas": schemas,
             "securitySchemes": {
                 "jupyter": {
                     "type": "apiKey",

@@ -2,19 +2,44 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from jupyter_rmx.server.events import EventsHandler
 from jupyter_rmx.server.execution import ExecHandler
 from jupyter_rmx.server.files import FileHandler
-from jupyter_rmx.server.machines import MachineHandler, MachinesHandler
+from jupyter_rmx.server.machines import (
+    MachineHandler,
+    MachinesHandler,
+    OperationHandler,
+    RevokeLeasesHandler,
+)
 from jupyter_rmx.server.meta import HealthHandler, NotFoundHandler, OpenAPIHandler, ProvidersHandler
 from jupyter_rmx.server.openapi import Operation, openapi_document
 from jupyter_rmx.server.ports import OpenHandler, TicketHandler
-from jupyter_rmx.server.vms import VMHandler, VMsHandler
+from jupyter_rmx.server.uses import (
+    AttachEndpointHandler,
+    BufferedExecHandler,
+    ForkHandler,
+    OpenPortHandler,
+    PauseHandler,
+    ResumeHandler,
+    SnapshotHandler,
+    SSHEndpointHandler,
+)
+from jupyter_rmx.server.vms import RestoreHandler, SnapshotsHandler, VMHandler, VMsHandler
 
 PREFIX = "rmx/api/v1"
-_GROUP = {"id": r"([^/]+)", "name": r"([^/]+)", "port": r"([^/]+)", "path": r"(.+)"}
+_GROUP = {"path": r"(.+)"}
+_PART = r"([^/]+)"
+KEYS = ("Idempotency-Key", "X-RMX-Idempotency-Key")
+TEAMS = ("team_id", "billing_team_id")
+_TEAM_HEADER = ("X-RMX-Team-Id",)
+_PAGE = ("limit", "cursor")
+# What the use of a machine may meet: none of that name, the limit when it is resumed, another operation, a provider.
+_USE = (402, 404, 409, 422, 501, 502, 504)
+_MAKE = (400, 402, 409, 422, 501, 502, 504)
 
 
 @dataclass(frozen=True)
@@ -29,48 +54,223 @@ class Route:
     def pattern(self) -> str:
         """The path as a regular expression."""
         parts = [
-            _GROUP[part[1:-1]] if part.startswith("{") else part.replace(".", r"\.")
+            _GROUP.get(part[1:-1], _PART) if part.startswith("{") else part.replace(".", r"\.")
             for part in self.path.split("/")
         ]
         return "/".join(parts)
 
+
+_ONE_VM = (
+    Operation("get", "getVM", "One VM, by id or name.", "VM", errors=(404, 502)),
+    Operation(
+        "patch",
+        "renameVM",
+        "Give a VM another name; its id stays.",
+        "VM",
+        body="Rename",
+        body_required=True,
+        errors=(400, 404, 409, 502),
+    ),
+    Operation("delete", "destroyVM", "End a VM and remove all of it.", "Done", errors=(404, 409, 502)),
+)
 
 ROUTES = (
     Route(
         "vms",
         VMsHandler,
         (
-            Operation("get", "listVMs", "List the VMs, newest first.", answer="VMList"),
+            Operation(
+                "get",
+                "listVMs",
+                "List the VMs, newest first, page by page.",
+                "VMList",
+                query=_PAGE,
+                errors=(400, 502),
+            ),
             Operation(
                 "post",
                 "createVM",
                 "Create a VM, or answer with the one that the key, or the same name and parameters, made.",
-                answer="VM",
+                "VM",
                 body="VMSpec",
-                headers=("Idempotency-Key", "X-RMX-Idempotency-Key"),
-                errors=(400, 409, 422, 502, 503),
+                query=TEAMS,
+                headers=KEYS + _TEAM_HEADER,
+                errors=_MAKE,
             ),
         ),
     ),
     Route(
-        "vms/{id}",
-        VMHandler,
+        "vms/restore",
+        RestoreHandler,
         (
-            Operation("get", "getVM", "One VM, by id or name.", answer="VM", errors=(404,)),
             Operation(
-                "delete", "destroyVM", "End a VM and remove all of it.", answer="Done", errors=(404, 409, 502)
+                "post",
+                "restoreVM",
+                "Create a VM that starts as a snapshot.",
+                "VM",
+                body="Restore",
+                body_required=True,
+                query=TEAMS,
+                headers=KEYS + _TEAM_HEADER,
+                errors=(404, *_MAKE),
+            ),
+            *(
+                replace(one, name=f"{one.name}NamedRestore", summary=f"{one.summary} (A VM named `restore`.)")
+                for one in _ONE_VM
             ),
         ),
+    ),
+    Route("vms/{id}", VMHandler, _ONE_VM),
+    Route(
+        "vms/{id}/exec",
+        BufferedExecHandler,
+        (
+            Operation(
+                "post",
+                "execVM",
+                "Run a command to its end. A paused VM is resumed first.",
+                "CommandResult",
+                body="Command",
+                body_required=True,
+                errors=(400, *_USE),
+            ),
+        ),
+    ),
+    Route(
+        "vms/{id}/attach-endpoint",
+        AttachEndpointHandler,
+        (
+            Operation(
+                "post",
+                "attachEndpoint",
+                "How to reach a VM, fresh. A paused one is resumed first.",
+                "Endpoint",
+                body="Attach",
+                errors=(400, *_USE),
+                secret=True,
+            ),
+        ),
+    ),
+    Route(
+        "vms/{id}/ssh-endpoint",
+        SSHEndpointHandler,
+        (
+            Operation(
+                "post",
+                "sshEndpoint",
+                "How to reach a VM by SSH, with an identity of its own; older ones are ended.",
+                "SSHEndpoint",
+                errors=_USE,
+                secret=True,
+            ),
+        ),
+    ),
+    Route(
+        "vms/{id}/pause",
+        PauseHandler,
+        (Operation("post", "pauseVM", "Freeze a VM; one that is paused stays so.", "VM", errors=_USE),),
+    ),
+    Route(
+        "vms/{id}/resume",
+        ResumeHandler,
+        (Operation("post", "resumeVM", "Let a VM go on; one that runs does so.", "VM", errors=_USE),),
+    ),
+    Route(
+        "vms/{id}/snapshot",
+        SnapshotHandler,
+        (
+            Operation(
+                "post",
+                "snapshotVM",
+                "Keep a copy of a VM, running or paused.",
+                "Snapshot",
+                body="SnapshotWish",
+                errors=(400, *_USE),
+            ),
+        ),
+    ),
+    Route(
+        "vms/{id}/fork",
+        ForkHandler,
+        (
+            Operation(
+                "post",
+                "forkVM",
+                "Create a VM that goes on as a copy of this one.",
+                "VM",
+                body="Fork",
+                query=TEAMS,
+                headers=KEYS + _TEAM_HEADER,
+                errors=(404, *_MAKE),
+            ),
+        ),
+    ),
+    Route(
+        "vms/{id}/open-port",
+        OpenPortHandler,
+        (
+            Operation(
+                "post",
+                "openPort",
+                "A single-use ticket for a loopback port of the VM.",
+                "PortLink",
+                body="OpenPort",
+                body_required=True,
+                errors=(400, *_USE),
+                secret=True,
+            ),
+        ),
+    ),
+    Route(
+        "snapshots",
+        SnapshotsHandler,
+        (Operation("get", "listSnapshots", "List the snapshots, newest first.", "SnapshotList"),),
+    ),
+    Route(
+        "operations/{operation}",
+        OperationHandler,
+        (Operation("get", "getOperation", "One operation.", "Operation", errors=(404,)),),
+    ),
+    Route(
+        "events",
+        EventsHandler,
+        (
+            Operation(
+                "get",
+                "followEvents",
+                "What happens, as server-sent events without end. `reset`: some may have been missed, load anew.",
+                "Event",
+                query=("last_event_id",),
+                headers=("Last-Event-ID",),
+                errors=(400,),
+                secret=True,
+                content="text/event-stream",
+            ),
+        ),
+    ),
+    Route(
+        "leases/revoke",
+        RevokeLeasesHandler,
+        (Operation("post", "revokeLeases", "End all endpoints that were given out.", "Revoked"),),
     ),
     Route(
         "machines",
         MachinesHandler,
-        (Operation("get", "listMachines", "List the machines.", answer="MachineList"),),
+        (
+            Operation(
+                "get",
+                "listMachines",
+                "List the machines, newest first, page by page.",
+                "MachineList",
+                query=_PAGE,
+                errors=(400, 502),
+            ),
+        ),
     ),
     Route(
         "machines/{name}",
         MachineHandler,
-        (Operation("get", "getMachine", "One machine.", answer="VM", errors=(404,)),),
+        (Operation("get", "getMachine", "One machine.", "VM", errors=(404, 502)),),
     ),
     Route(
         "machines/{name}/exec",
@@ -80,8 +280,8 @@ ROUTES = (
                 "get",
                 "exec",
                 "WebSocket: one command, streamed (messages as in jupyter_rmx/server/execution.py).",
-                answer=None,
-                errors=(403,),
+                None,
+                errors=(400, 426),
             ),
         ),
     ),
@@ -93,9 +293,10 @@ ROUTES = (
                 "post",
                 "mintTicket",
                 "A single-use ticket for a loopback port of the machine.",
-                answer="PortLink",
+                "PortLink",
                 body="PortRequest",
-                errors=(400, 404, 409, 422),
+                errors=(400, *_USE),
+                secret=True,
             ),
         ),
     ),
@@ -106,34 +307,35 @@ ROUTES = (
             Operation(
                 "put",
                 "writeFile",
-                "Write a regular file, whole or not at all. With `root=1` the path starts at `/`, else at the home.",
-                answer="FileResult",
+                "Write a regular file, whole or not at all.",
+                "FileResult",
                 body="bytes",
                 query=("root", "mode", "mtime"),
-                errors=(400, 404, 409, 411, 413, 422, 502),
+                errors=(400, 411, 413, *_USE),
             ),
         ),
     ),
     Route(
         "providers",
         ProvidersHandler,
-        (Operation("get", "listProviders", "Installed providers.", answer="ProviderList"),),
+        (Operation("get", "listProviders", "Installed providers.", "ProviderList"),),
     ),
-    Route(
-        "healthz",
-        HealthHandler,
-        (Operation("get", "health", "Up, with the store open.", answer="Health", errors=(503,)),),
-    ),
+    Route("healthz", HealthHandler, (Operation("get", "health", "Up, with the store open.", "Health"),)),
+    Route("openapi.json", OpenAPIHandler, (Operation("get", "describe", "This document.", "Document"),)),
 )
 
 
-def handlers(base_url: str) -> list[tuple[Any, ...]]:
-    """Tornado handlers below Jupyter's base URL, which the caller puts in front; `base_url` is for the document."""
-    document = openapi_document([(route.path, route.operations) for route in ROUTES], f"{base_url}{PREFIX}")
-    table: list[tuple[Any, ...]] = [
-        (f"{PREFIX}/{route.pattern()}", route.handler, route.settings) for route in ROUTES
-    ]
-    table.append((f"{PREFIX}/openapi\\.json", OpenAPIHandler, {"document": document}))
+def handlers(base_url: str, *, providers: Sequence[str] = ()) -> list[tuple[Any, ...]]:
+    """Tornado handlers below Jupyter's base URL, which the caller puts in front.
+
+    `base_url` and `providers` (those that new machines may come from) are for the document.
+    """
+    described = [(route.path, route.operations) for route in ROUTES]
+    document = openapi_document(described, f"{base_url}{PREFIX}", providers=providers)
+    table: list[tuple[Any, ...]] = []
+    for route in ROUTES:
+        settings = {"document": document} if route.handler is OpenAPIHandler else route.settings
+        table.append((f"{PREFIX}/{route.pattern()}", route.handler, settings))
     table.append((r"rmx/open/([^/]+)/([^/]+)/?(.*)", OpenHandler, {}))
     table.append((f"{PREFIX}(?:/.*)?", NotFoundHandler, {}))
     return table

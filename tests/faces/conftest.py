@@ -23,7 +23,7 @@ def api(jp_fetch):
 
     async def call(*path, method="GET", body=None, headers=None, params=None, raw=None):
         given = {"headers": dict(headers or {}), "method": method, "params": params or {}}
-        if raw is not None or body is not None or method in {"POST", "PUT"}:
+        if raw is not None or body is not None or method in {"POST", "PUT", "PATCH"}:
             given["body"] = raw if raw is not None else json.dumps(body or {})
         try:
             answer = await jp_fetch("rmx", "api", "v1", *path, request_timeout=60, **given)

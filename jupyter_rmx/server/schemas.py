@@ -1,0 +1,207 @@
+"""The JSON Schemas of what goes over the wire (source: JSON Schema 2020-12, as OpenAPI 3.1 has it)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, get_args
+
+from jupyter_rmx.models import MACHINE_NAME_RULE, OperationKind, OperationState, SnapshotStatus, VMStatus
+from jupyter_rmx.server.requests import SESSION_ID, SNAPSHOT_NAME_MAX
+
+NAME_PATTERN = "^[a-z0-9]+(-[a-z0-9]+)*$"
+NAME_MAX = 40
+
+
+def _object(required: Sequence[str], **properties: Any) -> dict[str, Any]:
+    return {"type": "object", "required": list(required), "properties": properties}
+
+
+def _whole(**properties: Any) -> dict[str, Any]:
+    """An answer, of which all fields are always there."""
+    return _object(list(properties), **properties)
+
+
+def _one(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _list_of(name: str) -> dict[str, Any]:
+    return {"type": "array", "items": _one(name)}
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    return schema | {"type": [schema["type"], "null"]} if "type" in schema else {"oneOf": [schema, NULL]}
+
+
+NULL = {"type": "null"}
+TEXT = {"type": "string"}
+OPTIONAL_TEXT = {"type": ["string", "null"]}
+NOT_BLANK = {"type": "string", "pattern": r"\S"}
+TIME = {"type": "string", "format": "date-time"}
+PORT = {"type": "integer", "minimum": 1, "maximum": 65535}
+BOOLEAN = {"type": "boolean"}
+COUNT = {"type": "integer", "minimum": 0}
+FREE = {"type": "object"}
+NAME = {
+    "type": "string",
+    "pattern": NAME_PATTERN,
+    "maxLength": NAME_MAX,
+    "description": f"A name is {MACHINE_NAME_RULE}.",
+}
+TEXTS = {"type": "object", "additionalProperties": TEXT}
+TEAM = _or_null(NOT_BLANK) | {"description": "Teams come with accounts; until then any is refused (403)."}
+SESSION = {"type": ["string", "null"], "pattern": rf"^\s*({SESSION_ID})?\s*$"}
+ID = {"type": "string", "pattern": "^[a-z]+_[A-Za-z0-9_]+$"}
+
+
+def _choice(values: Any) -> dict[str, Any]:
+    return {"type": "string", "enum": list(get_args(values))}
+
+
+_VM = _whole(
+    id=ID,
+    name=NAME,
+    owner=TEXT,
+    provider=TEXT,
+    status=_choice(VMStatus),
+    created_at=TIME,
+    provider_vm_id=OPTIONAL_TEXT,
+    image=OPTIONAL_TEXT,
+    image_version=OPTIONAL_TEXT,
+    details=FREE,
+    reason_code=OPTIONAL_TEXT,
+    reason=OPTIONAL_TEXT,
+    destroyed_at=_or_null(TIME),
+    kind={"type": "string", "enum": ["vm"]},
+    label=TEXT,
+)
+_ERROR = {
+    "error": {"type": "string", "description": "A stable code."},
+    "message": TEXT,
+    "reason": TEXT,
+    "action": {"type": "string", "description": "What to do next."},
+    "details": FREE,
+    "retryable": {"type": "boolean", "description": "The same request may succeed later; see Retry-After."},
+    "request_id": TEXT,
+    "class": {"type": "string", "description": "The branch of the error tree."},
+}
+_WAY = {
+    "url": TEXT,
+    "headers": TEXTS,
+    "token": TEXT,
+    "session_id": TEXT,
+    "expires_at_unix": {"type": "integer"},
+}
+_CREDENTIAL = {
+    "oneOf": [
+        _whole(kind={"const": "password"}, value=TEXT),
+        _whole(kind={"const": "authorized_key"}, private_key_pem=TEXT),
+        NULL,
+    ]
+}
+
+SCHEMAS: dict[str, Any] = {
+    "VM": _VM,
+    "VMSpec": _object(
+        [],
+        name=_or_null(NAME),
+        image=OPTIONAL_TEXT,
+        provider=OPTIONAL_TEXT,  # its choices are filled in by `openapi.py`
+        team_id=TEAM,
+        billing_team_id=TEAM,
+    ),
+    "Rename": _object(["name"], name=NAME),
+    "VMList": _whole(vms=_list_of("VM"), next=OPTIONAL_TEXT),
+    "MachineList": _whole(machines=_list_of("VM"), next=OPTIONAL_TEXT),
+    "Done": _whole(ok={"const": True}),
+    "Command": _object(
+        ["command"],
+        command=NOT_BLANK,
+        timeout_ms={
+            "description": "A number above 0, at most 900000; for anything else, 30000.",
+            "default": 30000,
+        },
+    ),
+    "CommandResult": _object(
+        ["exit_code", "stdout", "stderr"],
+        exit_code={"type": "integer"},
+        stdout=TEXT,
+        stderr=TEXT,
+        truncated={"const": True, "description": "Only where the output was longer than is kept."},
+    ),
+    # Without `type`: a body that is no object counts as none.
+    "Attach": {
+        "properties": {
+            "require_daemon": {"description": "Counts if it is exactly true.", "default": False},
+            "session_id": SESSION,
+            "attachment_id": SESSION,
+        }
+    },
+    "SSHEndpoint": _whole(
+        transport={"const": "ssh"},
+        host=OPTIONAL_TEXT,
+        port=_or_null(PORT),
+        unix_path=OPTIONAL_TEXT,
+        username=TEXT,
+        host_key=TEXT,
+        public_key_fingerprint=OPTIONAL_TEXT,
+        credential=_CREDENTIAL,
+        expires_at_unix={"type": ["integer", "null"]},
+        daemon=NULL,
+    ),
+    "WebSocketEndpoint": _whole(
+        transport={"const": "websocket"},
+        **_WAY,
+        attachment_id=OPTIONAL_TEXT,
+        daemon={"oneOf": [_whole(**_WAY), NULL]},
+    ),
+    "Endpoint": {"oneOf": [_one("SSHEndpoint"), _one("WebSocketEndpoint")]},
+    "SnapshotWish": _object([], name={"type": ["string", "null"], "maxLength": SNAPSHOT_NAME_MAX}),
+    "Snapshot": _whole(
+        id=ID,
+        owner=TEXT,
+        provider=TEXT,
+        vm_id=ID,
+        status=_choice(SnapshotStatus),
+        created_at=TIME,
+        provider_snapshot_id=OPTIONAL_TEXT,
+        name=OPTIONAL_TEXT,
+    ),
+    "SnapshotList": _whole(snapshots=_list_of("Snapshot")),
+    "Restore": _object(
+        ["snapshot_id"], snapshot_id=NOT_BLANK, name=_or_null(NAME), team_id=TEAM, billing_team_id=TEAM
+    ),
+    "Fork": _object([], name=_or_null(NAME), team_id=TEAM, billing_team_id=TEAM),
+    "OpenPort": _object(["port"], port=PORT, path=OPTIONAL_TEXT, origin=OPTIONAL_TEXT, open_id=OPTIONAL_TEXT),
+    "PortRequest": _object([], path=OPTIONAL_TEXT, origin=OPTIONAL_TEXT, open_id=OPTIONAL_TEXT),
+    "PortLink": _whole(
+        machine=NAME,
+        machine_id=ID,
+        port=PORT,
+        url=TEXT,
+        open_url=TEXT,
+        shown=TEXT,
+        expires_at=TIME,
+        open_id=TEXT,
+    ),
+    "Operation": _whole(
+        id=ID,
+        kind=_choice(OperationKind),
+        owner=TEXT,
+        vm_id=ID,
+        state=_choice(OperationState),
+        step=TEXT,
+        created_at=TIME,
+        updated_at=TIME,
+        error={"type": ["object", "null"]},
+    ),
+    "Event": _whole(id=COUNT, type=TEXT, at=TIME, owner=TEXT, machine=OPTIONAL_TEXT, data=FREE),
+    "Revoked": _whole(ok={"const": True}, revoked=COUNT, cleanup_failures=COUNT),
+    "FileResult": _whole(
+        remote_path=TEXT, size=COUNT, sha256={"type": "string", "pattern": "^[0-9a-f]{64}$"}
+    ),
+    "ProviderList": _whole(providers={"type": "array", "items": _whole(name=TEXT)}),
+    "Health": _whole(ok={"const": True}, version=TEXT),
+    "Document": _object(["openapi", "info", "paths"]),
+    "Error": _whole(**_ERROR),
+}
