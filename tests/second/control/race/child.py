@@ -61,12 +61,12 @@ class Case:
         except Exception as error:
             self.answers[name] = [f"{type(error).__name__}, which is none of ours", repr(error)]
 
-    async def create(self, key, name=None):
+    async def create(self, key):
         """As a client does it: while the machine is being made, the same wish again."""
         first = True
         while True:
             try:
-                return (await self.plane.control.create(VMSpec(name), key=key)).id
+                return (await self.plane.control.create(VMSpec(), key=key)).id
             except RmxError as error:
                 if error.code != "vm_create_in_progress":
                     raise
@@ -80,11 +80,11 @@ class Case:
 
 
 class OneKey(Case):
-    """All wish for one machine; `tried` when all but one were told once that it is being made."""
+    """All wish for one machine, which only the key names; `tried` when all but one were told once that it is being made."""
 
     async def run(self):
         self.left = self.count - 1
-        wishes = (self.create("the key", "demo") for _ in range(self.count))
+        wishes = (self.create("the key") for _ in range(self.count))
         await asyncio.gather(*(self.ask(f"{self.share}-{i}", wish) for i, wish in enumerate(wishes)))
 
     def told(self):

@@ -63,6 +63,19 @@ async def test_reconcilers_share_what_is_due(postgres_url, racers, plane_at):
     race.answers()
 
 
+async def test_a_clock_a_little_ahead_makes_nobody_look_again(postgres_url, racers, plane_at):
+    plane = plane_at(postgres_url, paid=False)
+    ids = await many(plane)
+    race = Race(racers, "Reconcile", plane, url=postgres_url, paid=False)
+    ahead, behind = racers
+    for racer, seconds in ((ahead, 2), (ahead, 2), (behind, 0), (behind, 0)):
+        racer.say(f"{seconds}")
+        racer.hear("done")
+    assert looks(plane) == (dict.fromkeys(ids, 1), {ahead.pid: MACHINES})
+    race.say("")
+    race.answers()
+
+
 async def test_on_sqlite_one_is_elected_and_replaced_when_it_dies(racers, plane_at):
     plane = plane_at(None, paid=False)
     ids = await many(plane)
