@@ -7,6 +7,7 @@ a new step is covered or missed aloud.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -83,10 +84,11 @@ async def points_of(scene, folder):
 async def test_a_process_killed_anywhere_leaves_nothing_behind(name, killed, tmp_path):
     scene = SCENES[name]
     points = await points_of(scene, tmp_path / "record")
+    await (await prepared(scene, tmp_path / "before")).aclose()
     for round_ in range(ROUNDS):
         for number, point in enumerate(points):
             folder = tmp_path / f"{round_}-{number}"
-            await (await prepared(scene, folder)).aclose()
+            shutil.copytree(tmp_path / "before", folder)
             job = {"folder": str(folder), "url": None, "options": scene.options, "scene": name, "at": point}
             assert killed(job) == KILLED, f"{point} was not passed"
             try:
