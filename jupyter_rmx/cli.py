@@ -109,7 +109,50 @@ async def _create(client: HttpRemoteMachines, request: Request) -> int:
     vm = await client.create(spec, key=secrets.token_hex(16))
     if vm.details.get("notice"):
         print(vm.details["notice"], file=sys.stderr)
-    return _answer(request, vm.to_wire(), f"{vm.name}: {vm.status} ({vm.provider})")
+    return _show(request, vm)
+
+
+def _show(request: Request, vm: VM) -> int:
+    said = [f"{vm.name}: {vm.status} ({vm.provider})", *([vm.reason] if vm.reason else [])]
+    if vm.status == "paused":
+        said.append(f"It goes on when it is used, or with: jupyter rmx resume {vm.name}")
+    return _answer(request, vm.to_wire(), "\n".join(said))
+
+
+def _name(request: Request) -> str:
+    return check_machine_name(request.values["machine"])
+
+
+async def _info(client: HttpRemoteMachines, request: Request) -> int:
+    return _show(request, await client.get(_name(request)))
+
+
+async def _pause(client: HttpRemoteMachines, request: Request) -> int:
+    return _show(request, await client.pause(_name(request)))
+
+
+async def _resume(client: HttpRemoteMachines, request: Request) -> int:
+    return _show(request, await client.resume(_name(request)))
+
+
+async def _rename(client: HttpRemoteMachines, request: Request) -> int:
+    return _show(request, await client.rename(_name(request), check_machine_name(request.values["new"])))
+
+
+async def _snapshot(client: HttpRemoteMachines, request: Request) -> int:
+    kept = await client.snapshot(_name(request), request.values["label"])
+    said = f"{kept.id}\nStart from it: jupyter rmx restore {kept.id}"
+    return _answer(request, kept.to_wire(), said)
+
+
+async def _restore(client: HttpRemoteMachines, request: Request) -> int:
+    name, key = request.values["name"], secrets.token_hex(16)
+    return _show(request, await client.restore(request.values["snapshot"], name=name, key=key))
+
+
+async def _fork(client: HttpRemoteMachines, request: Request) -> int:
+    name, key = request.values["name"], secrets.token_hex(16)
+    return _show(request, await client.fork(_name(request), name=name, key=key))
 
 
 async def _ls(client: HttpRemoteMachines, request: Request) -> int:
@@ -125,7 +168,8 @@ def _table(machines: Sequence[VM]) -> str:
         (vm.name, vm.status, vm.provider, f"{vm.created_at.astimezone():%Y-%m-%d %H:%M}") for vm in machines
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    table = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    return "\n".join([*table, *(f"{vm.name}: {vm.reason}" for vm in machines if vm.reason)])
 
 
 async def _exec(client: HttpRemoteMachines, request: Request) -> int:
@@ -193,6 +237,13 @@ _VERBS: dict[str, Callable[[HttpRemoteMachines, Request], Awaitable[int]]] = {
     "upload": _upload,
     "open": _open,
     "destroy": _destroy,
+    "info": _info,
+    "pause": _pause,
+    "resume": _resume,
+    "rename": _rename,
+    "snapshot": _snapshot,
+    "restore": _restore,
+    "fork": _fork,
 }
 
 if __name__ == "__main__":

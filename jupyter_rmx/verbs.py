@@ -43,6 +43,7 @@ class Verb:
 
 
 MACHINE = Argument("machine", "The machine's name.", metavar="NAME")
+NEW_NAME = Argument("--name", "Name of the new machine; without one, a name is chosen.", metavar="NEW")
 CWD = Argument("--cwd", "The folder there in which to run; relative to the home directory.", metavar="DIR")
 ENV = Argument("--env", "Set an environment variable there; may be repeated.", kind="list", metavar="K=V")
 DEBUG = Argument("--debug", "Show the whole traceback of an error.", kind="flag")
@@ -60,6 +61,12 @@ VERBS: tuple[Verb, ...] = (
         example="create demo",
     ),
     Verb("ls", "List your machines.", example="ls"),
+    Verb(
+        "info",
+        "Show one machine: its state, why it is so, what it was made of.",
+        (MACHINE,),
+        example="info demo",
+    ),
     Verb(
         "exec",
         "Run a command there. Its output streams; an exit code other than 0 is an error.",
@@ -85,6 +92,37 @@ VERBS: tuple[Verb, ...] = (
             Argument("target", "The port, with a path if you like: 8000/docs", metavar="PORT[/PATH]"),
         ),
         example="open demo 8000",
+    ),
+    Verb(
+        "pause",
+        "Freeze a machine: it costs less and counts no more; whatever uses it resumes it.",
+        (MACHINE,),
+        example="pause demo",
+    ),
+    Verb("resume", "Let a paused machine go on.", (MACHINE,), example="resume demo"),
+    Verb(
+        "snapshot",
+        "Keep a copy of a machine, running or paused.",
+        (MACHINE, Argument("--label", "A name for the copy.", metavar="TEXT")),
+        example="snapshot demo --label before",
+    ),
+    Verb(
+        "restore",
+        "Make a machine that starts as a snapshot.",
+        (Argument("snapshot", "The snapshot's id.", metavar="SNAPSHOT"), NEW_NAME),
+        example="restore snap_3f9a2c41d0b7e865 --name demo-2",
+    ),
+    Verb(
+        "fork",
+        "Make a machine that goes on as a copy of this one.",
+        (MACHINE, NEW_NAME),
+        example="fork demo --name demo-2",
+    ),
+    Verb(
+        "rename",
+        "Give a machine another name; all else of it stays.",
+        (MACHINE, Argument("new", "The new name.", metavar="NEW")),
+        example="rename demo trial",
     ),
     Verb(
         "destroy",

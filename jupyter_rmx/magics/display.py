@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 from urllib.parse import quote
 
-from jupyter_rmx.models import VM, FileResult, PortLink
+from jupyter_rmx.models import VM, FileResult, PortLink, Snapshot
 
 OPEN_MIME = "application/vnd.jupyter-rmx.open+json"
 _MUTED = "color:var(--jp-ui-font-color2,inherit)"
@@ -69,31 +69,86 @@ def _age(moment: datetime, now: datetime) -> str:
     return "just now"
 
 
-class Machine(Shown):
-    """One machine; `notice` is what its provider wants said of it, if anything."""
+def next_step(vm: VM) -> tuple[str, str]:
+    """What a user may do with a machine in this state: in words, and the line to type."""
+    steps = {
+        "running": ("run a cell there with", f"%%vm {vm.name}"),
+        "paused": ("it goes on when it is used, or with", f"%vm resume {vm.name}"),
+        "destroyed": ("make a new one with", f"%vm create {vm.name}"),
+        "failed": ("try again with", f"%vm create {vm.name}"),
+    }
+    return steps.get(vm.status, ("see its state with", f"%vm info {vm.name}"))
 
-    def __init__(self, vm: VM, notice: str = "") -> None:
+
+class Machine(Shown):
+    """One machine; `notice` is what its provider wants said of it, if anything. `full`: all that is known of it."""
+
+    def __init__(self, vm: VM, notice: str = "", *, full: bool = False) -> None:
         self.vm = vm
         self.notice = notice
         self.name = vm.name
         self.id = vm.id
         self.status = vm.status
+        self._full = full
 
     def text(self) -> str:
-        """Its name, state and provider."""
-        line = f"{self.vm.name}: {self.vm.status} ({self.vm.provider})"
-        return f"{line}\n{self.notice}" if self.notice else line
+        """Its name, state and provider, and why it is so if that is not plain."""
+        vm = self.vm
+        lines = [f"{vm.name}: {vm.status} ({vm.provider})"]
+        if vm.reason:
+            lines.append(vm.reason)
+        if vm.status != "running":
+            words, line = next_step(vm)
+            lines.append(f"{words[:1].upper()}{words[1:]}: {line}")
+        if self.notice:
+            lines.append(self.notice)
+        if self._full:
+            lines += [f"{name}: {value}" for name, value in facts(vm)]
+        return "\n".join(lines)
 
     def html(self) -> str:
         """The same, with a first step."""
         vm = self.vm
-        step = f"%%vm {vm.name}"
-        said = f'<div style="{_MUTED}">{escape(self.notice)}</div>' if self.notice else ""
+        words, line = next_step(vm)
+        said = "".join(
+            f'<div style="{_MUTED}">{escape(text)}</div>'
+            for text in (vm.reason or "", self.notice, *(_fact_lines(vm) if self._full else ()))
+            if text
+        )
         return (
             f"<div><b>{escape(vm.name)}</b> &nbsp; {_state(vm)} &nbsp; "
-            f'<span style="{_MUTED}">{escape(vm.provider)} · run a cell there with</span> '
-            f"<code>{escape(step)}</code></div>{said}"
+            f'<span style="{_MUTED}">{escape(vm.provider)} · {escape(words)}</span> '
+            f"<code>{escape(line)}</code></div>{said}"
         )
+
+
+def facts(vm: VM) -> list[tuple[str, str]]:
+    """What is known of a machine, beside its name and state."""
+    known = [
+        ("id", vm.id),
+        ("created", f"{vm.created_at.astimezone():%Y-%m-%d %H:%M}"),
+        ("image", " ".join(filter(None, (vm.image, vm.image_version)))),
+        ("at its provider", vm.provider_vm_id or ""),
+    ]
+    return [(name, value) for name, value in known if value]
+
+
+def _fact_lines(vm: VM) -> list[str]:
+    return [f"{name}: {value}" for name, value in facts(vm)]
+
+
+class SnapshotKept(Shown):
+    """A copy of a machine."""
+
+    def __init__(self, snapshot: Snapshot, machine: str) -> None:
+        self.snapshot = snapshot
+        self.id = snapshot.id
+        self.machine = machine
+
+    def text(self) -> str:
+        """Its id, and how to start from it."""
+        called = f" ({self.snapshot.name})" if self.snapshot.name else ""
+        return f"Snapshot of {self.machine}{called}: {self.id}\nStart from it: %vm restore {self.id}"
 
 
 class Machines(Shown, Sequence[VM]):
@@ -112,16 +167,21 @@ class Machines(Shown, Sequence[VM]):
     def _rows(self) -> list[tuple[str, str, str, str]]:
         return [(vm.name, vm.status, vm.provider, _age(vm.created_at, self._now)) for vm in self._vms]
 
+    def _reasons(self) -> list[str]:
+        """Why a machine is as it is, for those of which it is not plain."""
+        return [f"{vm.name}: {vm.reason}" for vm in self._vms if vm.reason]
+
     def text(self) -> str:
         """A table, or what to do next."""
         if not self._vms:
             return "No machines yet. Make one: %vm create demo"
         rows = [("NAME", "STATUS", "PROVIDER", "CREATED"), *self._rows()]
         widths = [max(len(row[column]) for row in rows) for column in range(4)]
-        return "\n".join(
+        table = [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
             for row in rows
-        )
+        ]
+        return "\n".join([*table, *self._reasons()])
 
     def html(self) -> str:
         """The same as a table."""
@@ -136,7 +196,8 @@ class Machines(Shown, Sequence[VM]):
             f'<td style="{_CELL}">{escape(provider)}</td><td style="{_CELL};{_MUTED}">{age}</td></tr>'
             for vm, (name, _, provider, age) in zip(self._vms, self._rows(), strict=True)
         )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        why = "".join(f'<div style="{_MUTED}">{escape(reason)}</div>' for reason in self._reasons())
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{why}"
 
 
 def size_text(count: int) -> str:

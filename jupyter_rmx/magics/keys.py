@@ -34,6 +34,10 @@ class Keys:
             kept = self._kept[wish] = _Kept(secrets.token_hex(16), self._now(), set())
         return kept.key
 
+    def fresh(self) -> str:
+        """A key for a wish that is meant anew each time it is made, as a fork: only its own repeats are the same."""
+        return secrets.token_hex(16)
+
     def made(self, spec: VMSpec, *machines: str) -> None:
         """Remember what the key made, by name and id."""
         kept = self._kept.get(spec.fingerprint())

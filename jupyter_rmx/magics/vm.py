@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand, output_can_be_silenced
@@ -13,6 +15,7 @@ from jupyter_rmx.magics.display import Destroyed, Help, Machine, Machines, OpenP
 from jupyter_rmx.magics.failure import tame
 from jupyter_rmx.magics.session import Session
 from jupyter_rmx.magics.stream import run_there
+from jupyter_rmx.magics.uses import USES
 from jupyter_rmx.models import ExecSpec, Exit, VMSpec, check_machine_name, check_port
 
 PYTHON = "exec python3 -u -"
@@ -25,13 +28,14 @@ class VMMagics(Magics):
     def __init__(self, shell: Any, session: Session) -> None:
         super().__init__(shell=shell)
         self._session = session
-        self._verbs = {
+        self._verbs: dict[str, Callable[[Request], Shown | None]] = {
             "create": self._create,
             "ls": self._ls,
             "exec": self._exec,
             "upload": self._upload,
             "open": self._open,
             "destroy": self._destroy,
+            **{name: partial(verb, session) for name, verb in USES.items()},
         }
 
     @no_var_expand

@@ -6,14 +6,15 @@ import asyncio
 import importlib
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
 from jupyter_server.extension.application import ExtensionApp
-from traitlets import Float, Int, Unicode, default
+from traitlets import Bool, Dict, Float, Int, List, Unicode, default
 
 from jupyter_rmx._version import __version__
 from jupyter_rmx.clock import SystemClock
@@ -71,6 +72,34 @@ class RmxExtension(ExtensionApp):
         16 * 1024**3, min=1, config=True, help="Largest file that an upload accepts, in bytes."
     )
 
+    database_url = Unicode(
+        config=True,
+        help="SQLAlchemy URL of the store (JUPYTER_RMX_DATABASE_URL); without one, SQLite in the data directory.",
+    )
+    max_active_owner = Int(
+        50,
+        min=0,
+        config=True,
+        help="How many machines a user may have that are being made, running or ended.",
+    )
+    create_enabled = Bool(
+        True,
+        config=True,
+        help="Off: no new machines; those that are there go on (JUPYTER_RMX_CREATE_ENABLED).",
+    )
+    images = Dict(
+        key_trait=Unicode(),
+        value_trait=Unicode(),
+        config=True,
+        help="Image by provider, for requests that name none (JUPYTER_RMX_<PROVIDER>_IMAGE).",
+    )
+    allowed_images = List(
+        Unicode(), config=True, help="If not empty, the only images that new machines may have."
+    )
+    allowed_providers = List(
+        Unicode(), config=True, help="If not empty, the only providers that new machines may come from."
+    )
+
     @default("open_browser")
     def _default_open_browser(self) -> bool:
         return False
@@ -97,7 +126,7 @@ class RmxExtension(ExtensionApp):
         """Add the REST routes, and the alias origin in front of all routes."""
         from jupyter_rmx.server import alias
 
-        self.handlers.extend(handlers(self.serverapp.base_url))
+        self.handlers.extend(handlers(self.serverapp.base_url, providers=self._providers()))
         self._alias = alias.install(
             self.serverapp.web_app,
             alias_domain=self.alias_domain,
@@ -107,15 +136,29 @@ class RmxExtension(ExtensionApp):
         )
 
     def _rmx_settings(self) -> Settings:
+        """The environment's settings, with what is configured here in front of them."""
         base = settings_from_environment()
-        return Settings(
-            owner=base.owner,
-            data_dir=base.data_dir,
+        return replace(
+            base,
             alias_domain=self.alias_domain,
             default_provider=self.default_provider or base.default_provider,
+            database_url=self.database_url or base.database_url,
             orphan_after_s=self.local_orphan_after_s,
             upload_max_bytes=self.upload_max_bytes,
+            max_active_owner=self.max_active_owner,
+            create_enabled=self.create_enabled and base.create_enabled,
+            images=base.images | {name.replace("-", "_"): image for name, image in self.images.items()},
+            allowed_images=frozenset(self.allowed_images) or base.allowed_images,
+            allowed_providers=frozenset(self.allowed_providers) or base.allowed_providers,
         )
+
+    def _providers(self) -> Sequence[str]:
+        """Those that new machines may come from, for the document."""
+        from jupyter_rmx.providers.registry import ProviderRegistry
+
+        settings = self._rmx_settings()
+        names = ProviderRegistry(settings).names()
+        return [name for name in names if name in (settings.allowed_providers or names)]
 
     def manager(self) -> MachineManager:
         """The service of this process."""

@@ -31,8 +31,6 @@ class FileHandler(RmxAPIHandler):
     async def prepare(self) -> None:
         """Authenticate and check before the first byte is taken, then start writing."""
         await super().prepare()
-        if self.current_user is None:
-            raise web.HTTPError(403)
         if self.request.method != "PUT":
             return
         if not await ensure_async(

@@ -53,6 +53,4 @@ class NotFoundHandler(RmxAPIHandler):
     async def prepare(self) -> None:
         """Authenticate first: who may not ask learns nothing."""
         await super().prepare()
-        if self.current_user is None:
-            raise web.HTTPError(403)
         raise web.HTTPError(404)

@@ -26,8 +26,7 @@ class TicketHandler(RmxAPIHandler):
             origin=self.text_field(body, "origin"),
             open_id=self.text_field(body, "open_id"),
         )
-        self.set_header("Cache-Control", "no-store")
-        self.answer(link.to_wire())
+        self.answer_secret(link.to_wire())
 
 
 class OpenHandler(RmxHandler):

@@ -17,7 +17,7 @@ def tiny_disk(tmp_path):
         pytest.skip("not-this-os: mounts a tmpfs")
     folder = tmp_path / "tiny"
     folder.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", folder], capture_output=True)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=500k", "tmpfs", folder], capture_output=True)
     if done.returncode:
         pytest.skip("no-kernel-feature: may not mount a tmpfs")
     yield folder

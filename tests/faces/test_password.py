@@ -20,7 +20,7 @@ async def test_a_kernel_needs_no_password(tmp_path):
         url = f"{server.connection.url}rmx/api/v1/vms"
         with pytest.raises(urllib.error.HTTPError) as caught:
             urllib.request.urlopen(url)
-        assert caught.value.code == 403
+        assert caught.value.code == 401
         machines = HttpRemoteMachines(server.connection)
         try:
             vm = await machines.create(VMSpec("demo"), key="k")
