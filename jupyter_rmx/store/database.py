@@ -105,6 +105,14 @@ class Database:
                     if mapped(error).code != LOCKED or time.monotonic() > deadline:
                         raise
             yield connection
+            # SQLite takes a transaction back by itself where the disk is full, also if somebody swallowed that error.
+            raw = await connection.get_raw_connection()
+            if not getattr(raw.driver_connection, "in_transaction", True):
+                raise StoreError(
+                    "The list of machines cannot be written: the disk is full, or failed.",
+                    hint="Free some space in your home directory (or set JUPYTER_RMX_DATA_DIR), then try again.",
+                    code=DISK_FULL,
+                )
             await connection.commit()
 
     @asynccontextmanager

@@ -47,7 +47,7 @@ class EventRows:
         return len(self._added)
 
     async def flush(self) -> None:
-        """Write what was added, in a savepoint of its own.
+        """Write what was added; a failure takes back only this.
 
         On PostgreSQL writers of events queue for a lock until they commit: an id never becomes visible after a higher
         one was, so a follower that remembers the last id misses nothing. It is taken last, so it cannot deadlock.
@@ -67,9 +67,12 @@ class EventRows:
             }
             for event in self._added
         ]
+        query = dialect.insert(events).on_conflict_do_nothing(index_elements=["once"])
+        if dialect is sqlite:  # a statement that fails takes back only itself there
+            await self._connection.execute(query, values)
+            return
         async with self._connection.begin_nested():
             await lock_text(self._connection, "rmx events")
-            query = dialect.insert(events).on_conflict_do_nothing(index_elements=["once"])
             await self._connection.execute(query, values)
 
     async def after(self, owner: str, last: int, *, limit: int) -> list[Event]:

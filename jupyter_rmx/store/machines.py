@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, and_, delete, func, insert, or_, select, tuple_, update
+from sqlalchemy import Row, and_, delete, func, or_, select, tuple_, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jupyter_rmx.models import VM
-from jupyter_rmx.store.database import TakenError, mapped_errors
 from jupyter_rmx.store.schema import ENDED, LIVE, vms
 
 
@@ -49,12 +49,9 @@ class MachineRows:
             "version": 0,
             "checked_at": record.checked_at,
         }
-        try:
-            async with mapped_errors(), self._connection.begin_nested():
-                await self._connection.execute(insert(vms).values(values))
-        except TakenError:
-            return False
-        return True
+        dialect = postgresql if self._connection.dialect.name == "postgresql" else sqlite
+        query = dialect.insert(vms).values(values).on_conflict_do_nothing()
+        return (await self._connection.execute(query)).rowcount > 0
 
     async def get(self, vm_id: str) -> MachineRecord | None:
         """The row of that id, also of a machine that has ended."""
