@@ -67,13 +67,13 @@ class EventRows:
             }
             for event in self._added
         ]
-        query = dialect.insert(events).on_conflict_do_nothing(index_elements=["once"])
-        if dialect is sqlite:  # a statement that fails takes back only itself there
-            await self._connection.execute(query, values)
+        query = dialect.insert(events).values(values).on_conflict_do_nothing(index_elements=["once"])
+        if dialect is sqlite:  # a statement that fails takes back only itself there, and this is one
+            await self._connection.execute(query)
             return
         async with self._connection.begin_nested():
             await lock_text(self._connection, "rmx events")
-            await self._connection.execute(query, values)
+            await self._connection.execute(query)
 
     async def after(self, owner: str, last: int, *, limit: int) -> list[Event]:
         """Events of the owner after that id, oldest first."""

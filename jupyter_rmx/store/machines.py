@@ -50,8 +50,8 @@ class MachineRows:
             "checked_at": record.checked_at,
         }
         dialect = postgresql if self._connection.dialect.name == "postgresql" else sqlite
-        query = dialect.insert(vms).values(values).on_conflict_do_nothing()
-        return (await self._connection.execute(query)).rowcount > 0
+        query = dialect.insert(vms).values(values).on_conflict_do_nothing().returning(vms.c.id)
+        return (await self._connection.execute(query)).first() is not None
 
     async def get(self, vm_id: str) -> MachineRecord | None:
         """The row of that id, also of a machine that has ended."""
