@@ -198,7 +198,12 @@ class Model(RuleBasedStateMachine):
     @rule(status=st.sampled_from(["paused", "stopped", "on fire", None]), which=st.integers(0, 9))
     def outside(self, status, which):
         """Somebody does something at the provider itself."""
-        running = [one for one in self.plane.provider.machines() if one.status == "running"]
+        rows = self.loop.run_until_complete(
+            self.plane.rows()
+        )  # else credit would be held for what nobody knows
+        running = [
+            one for one in self.plane.provider.machines() if one.status == "running" and one.key in rows
+        ]
         if running and status is None:
             self.plane.provider.vanish(running[which % len(running)].id)
         elif running:
