@@ -22,6 +22,7 @@ TIMEOUT_MS = 30_000
 TIMEOUT_MAX_MS = 900_000
 SESSION_ID = r"[A-Za-z0-9._:\-]{1,128}"
 SNAPSHOT_NAME_MAX = 200
+IMAGE_MAX = 256
 _SESSION_ID = re.compile(SESSION_ID, re.ASCII)
 
 
@@ -129,6 +130,14 @@ def port(body: dict[str, Any]) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 65535:
         raise bad_field("port", "A port is a whole number from 1 to 65535.", "vm_invalid_port")
     return check_port(value)
+
+
+def image(body: dict[str, Any]) -> str | None:
+    """The image; None, where it is blank, is the default one."""
+    value = text(body, "image")
+    if value is not None and len(value) > IMAGE_MAX:
+        raise bad_field("image", f"An image has at most {IMAGE_MAX} characters.")
+    return value if value and value.strip() else None
 
 
 def snapshot_name(body: dict[str, Any]) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, get_args
 
 from jupyter_rmx.models import MACHINE_NAME_RULE, OperationKind, OperationState, SnapshotStatus, VMStatus
-from jupyter_rmx.server.requests import SESSION_ID, SNAPSHOT_NAME_MAX
+from jupyter_rmx.server.requests import IMAGE_MAX, SESSION_ID, SNAPSHOT_NAME_MAX
 
 NAME_PATTERN = "^[a-z0-9]+(-[a-z0-9]+)*$"
 NAME_MAX = 40
@@ -105,7 +105,7 @@ SCHEMAS: dict[str, Any] = {
     "VMSpec": _object(
         [],
         name=_or_null(NAME),
-        image=OPTIONAL_TEXT,
+        image={"type": ["string", "null"], "maxLength": IMAGE_MAX},
         provider=OPTIONAL_TEXT,  # its choices are filled in by `openapi.py`
         team_id=TEAM,
         billing_team_id=TEAM,

@@ -6,7 +6,7 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from jupyter_rmx.models import VMSpec
-from jupyter_rmx.server.requests import VMRequestHandler, bad_field, text
+from jupyter_rmx.server.requests import VMRequestHandler, bad_field, image, text
 
 
 class VMsHandler(VMRequestHandler):
@@ -25,11 +25,11 @@ class VMsHandler(VMRequestHandler):
     async def post(self) -> None:
         """Create a machine, or answer with the one that this key, or this name and parameters, made."""
         body = self.vm_object()
-        image = text(body, "image")
+        wanted = image(body)
         provider = text(body, "provider")
         self.rmx.check_provider(provider)
         team = self.team(body)
-        spec = VMSpec(text(body, "name"), provider, image if image and image.strip() else None)
+        spec = VMSpec(text(body, "name"), provider, wanted)
         key = self.idempotency_key()
         self.rmx.check_wish(spec)
         self.refuse_team(team)
