@@ -44,7 +44,7 @@ def test_a_database_by_url_is_never_shown(monkeypatch):
     assert "s3cret" not in repr(settings)
 
 
-@pytest.mark.parametrize("value", sorted(OFF) + [" OFF ", "No"])
+@pytest.mark.parametrize("value", [*sorted(OFF), " OFF ", "No"])
 def test_making_is_switched_off_by_words_that_mean_off(monkeypatch, value):
     assert not given(monkeypatch, CREATE_ENABLED=value).create_enabled
 
