@@ -208,6 +208,7 @@ class Model(RuleBasedStateMachine):
             self.plane.provider.vanish(running[which % len(running)].id)
         elif running:
             self.plane.provider.drift(running[which % len(running)].id, status)
+            self.calm = self.calm and status != "on fire"  # which nobody can pause, copy or enter
 
     @rule(name=NAMES)
     def another_computer_makes_a_machine(self, name):
