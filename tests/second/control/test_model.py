@@ -309,7 +309,7 @@ def test_whatever_is_asked_and_whatever_goes_wrong_all_comes_true(empty_store):
     run_state_machine_as_test(
         Model,
         settings=settings(
-            max_examples=2000 if soak else 25,
+            max_examples=600 if soak else 20,
             stateful_step_count=50 if soak else 30,
             derandomize=not soak,
             deadline=None,
