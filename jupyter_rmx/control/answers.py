@@ -12,6 +12,8 @@ from jupyter_rmx.providers.base import ProviderVM
 
 ID_MAX = 256
 VERSION_MAX = 128
+SECRET_MAX = 64 * 1024
+"""Characters of a password or a private key."""
 DETAILS_MAX = 64 * 1024
 """Characters of `ProviderVM.details` as JSON."""
 
@@ -68,9 +70,11 @@ def is_ssh(answer: object) -> bool:
         and (is_text(answer.host, ID_MAX) or is_text(answer.unix_path, 4096))
         and isinstance(answer.port, int)
         and 0 < answer.port < 65536
-        and (bool(answer.password) or bool(answer.client_key))
+        and (answer.password is not None or answer.client_key is not None)
+        and is_text(answer.password, SECRET_MAX, optional=True)
+        and is_text(answer.client_key, SECRET_MAX, optional=True)
         and is_text(answer.identity_handle, ID_MAX, optional=True)
-        and (answer.expires_at is None or answer.expires_at.tzinfo is not None)
+        and (answer.expires_at is None or getattr(answer.expires_at, "tzinfo", None) is not None)
     )
 
 

@@ -61,7 +61,7 @@ class CreateFlow:
             self._snapshot,
             before=self._snapshot_begun,
             after=self._snapshot_done,
-            after_kill="again",
+            after_kill="keep",
             skip=lambda run: not run.data.get("fork_by_snapshot"),
         )
         create = Step(

@@ -76,6 +76,8 @@ class EndpointFlow:
     async def _begin(self, tx: Transaction, run: Run) -> None:
         # `identity` is not known yet; it counts as one until the answer says otherwise.
         gateway = self._context.gateway(run.data["provider"])
+        # In the order in which these transactions are: of two at once the later ends the earlier, never both each other.
+        run.data["older"] = [lease.id for lease in await tx.leases.identities(run.vm_id)]
         await tx.leases.insert(
             Lease(
                 run.data["lease"],
@@ -152,8 +154,7 @@ class EndpointFlow:
             run.vm_id,
             run.data["provider"],
             run.data["provider_vm_id"],
-            but=frozenset({run.data["lease"]}),
-            kept_only=True,
+            only=run.data["older"],
         )
         run.data["revocations_pending"] = failed
 

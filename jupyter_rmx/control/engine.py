@@ -163,8 +163,13 @@ class Engine:
     async def _failed(self, workflow: Workflow, run: Run, index: int, error: Exception) -> None:
         known = error if isinstance(error, RmxError) else _internal(error)
         try:
+            step = workflow.steps[index] if index < len(workflow.steps) else workflow.steps[-1]
             if workflow.on_error == "retry":
-                await self._put_off(run, workflow.steps[index].name, "running", known)
+                await self._put_off(run, step.name, "running", known)
+            elif isinstance(error, StoreError) and step.after_kill in {"again", "keep"} and step.undo is None:
+                # It is done, nothing takes it back, and only the store did not hear of it: told again, not undone.
+                known.details.setdefault("cleanup_pending", True)
+                self._loose.add(run.id)
             else:
                 await self._go_back(workflow, run, index, known)
         except OperationLostError:
@@ -293,6 +298,10 @@ class Engine:
         again = step.after_kill == "again" or record.worker is None
         if again:
             return await self._forward(workflow, run, index)
+        if step.after_kill == "keep":
+            await self._keep(run, step)
+            await self._go_back_or_stay(workflow, run, index, _interrupted())
+            return run
         try:
             done = step.after_kill == "look" and step.found is not None and await step.found(run)
         except Exception as error:  # nobody can say now
@@ -309,6 +318,18 @@ class Engine:
             return await self._forward(workflow, run, index)
         await self._go_back_or_stay(workflow, run, index, _interrupted())
         return run
+
+    async def _keep(self, run: Run, step: Step) -> None:
+        """Do it again, so that what it made is known; if that fails, there is nothing to know."""
+        try:
+            await step.do(run)
+        except RmxError as error:
+            log.info("%s of %s %s made nothing: %s", step.name, run.kind, run.id, error)
+            return
+        async with self._store.write() as tx:
+            if step.after is not None:
+                await step.after(tx, run)
+            await self._save(tx, run, step.name, "running")
 
     async def _go_back_or_stay(self, workflow: Workflow, run: Run, index: int, error: RmxError) -> None:
         try:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Collection
 from datetime import timedelta
 
 from jupyter_rmx.control.context import Context
@@ -69,19 +70,19 @@ class Leases:
         provider: str,
         provider_vm_id: str | None,
         *,
-        but: frozenset[str] = frozenset(),
-        kept_only: bool = False,
+        only: Collection[str] | None = None,
     ) -> int:
-        """End all identities of a machine but those leases; returns how many could not be ended yet.
+        """End all identities of a machine, or those of these leases whose token was given out.
 
-        `kept_only`: only those whose token was given out; one that is being minted at this moment is left alone.
+        Returns how many could not be ended yet. One that is being minted is left alone where `only` is given.
         """
         async with self._context.store.read() as tx:
-            found = [lease for lease in await tx.leases.identities(vm_id) if lease.id not in but]
+            found = await tx.leases.identities(vm_id)
+        if only is not None:
+            found = [lease for lease in found if lease.id in only and lease.token_hash is not None]
         failed = 0
         for lease in found:
-            if lease.token_hash is not None or not kept_only:
-                failed += not await self.revoke(lease, provider, provider_vm_id)
+            failed += not await self.revoke(lease, provider, provider_vm_id)
         return failed
 
     async def sweep(self) -> int:

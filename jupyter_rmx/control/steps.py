@@ -15,7 +15,7 @@ from jupyter_rmx.errors import RmxError
 from jupyter_rmx.models import OperationKind
 from jupyter_rmx.store.store import Transaction
 
-AfterKill = Literal["again", "look", "back"]
+AfterKill = Literal["again", "look", "keep", "back"]
 Moment = Literal["written", "done", "undoing", "undone"]
 
 
@@ -49,7 +49,8 @@ class Step:
     """One step.
 
     `after_kill` says what the next process does if this one was killed between `before` and `after`: do it `again`
-    (it may be repeated); `look` whether it was done (`found` says, and fills `data`), else go back; or go `back`.
+    (it may be repeated); `look` whether it was done (`found` says, and fills `data`), else go back; `keep` what it makes,
+    which nothing takes back (it is done again and written down), then go back; or go `back`.
     `skip`: left out for this run; must depend on `data` alone.
     """
 

@@ -120,6 +120,10 @@ async def nothing_was_begun(plane):
     assert len(plane.provider.calls("create")) <= 1, "a recovery begins nothing that costs"
 
 
+async def no_copy_was_begun(plane):
+    assert len(plane.provider.calls("create")) <= 2, "a recovery begins nothing that costs"
+
+
 async def create_one(plane):
     await create(plane)
     await one_demo(plane)
@@ -220,7 +224,7 @@ SCENES = {
     "restore-fails": Scene(quietly(restore), then(with_snapshot, loses("create")), again=one_copy),
     "fork": Scene(fork, create, again=one_copy),
     "fork-fails": Scene(quietly(fork), then(create, loses("fork")), again=one_copy),
-    "fork-by-snapshot": Scene(fork, create, again=one_copy, options=WITHOUT_FORK),
+    "fork-by-snapshot": Scene(fork, create, check=no_copy_was_begun, again=one_copy, options=WITHOUT_FORK),
     "fork-by-snapshot-fails": Scene(
         quietly(fork), then(create, loses("create")), again=one_copy, options=WITHOUT_FORK
     ),
