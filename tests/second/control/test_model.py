@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -30,8 +31,8 @@ from jupyter_rmx.providers.base import AttachOptions, ProviderSpec
 from jupyter_rmx.store.schema import workers
 from jupyter_rmx.store.store import Store
 
-LIMIT = 3
-NAMES = st.sampled_from(["a", "b", "c", "d"])
+LIMIT = 2
+NAMES = st.sampled_from(["a", "a", "b", "c"])
 KEYS = st.sampled_from(["k1", "k2", "k3", None])
 IMAGES = st.sampled_from([None, None, None, "big"])
 METHODS = ("create", "destroy", "status", "pause", "resume", "exec", "snapshot", "fork", "attach_endpoint",
@@ -68,6 +69,10 @@ class Model(RuleBasedStateMachine):
         self.plane = self.new_plane()
         self.old = []
         self.calm, self.foreign, self.snapshot_calls = True, 0, -1
+
+    @initialize()
+    def begin(self):
+        self.create("a", "k1", None)
 
     def new_plane(self):
         return plane_with_clock(self.folder, self.clock, max_active_owner=LIMIT)
@@ -189,6 +194,30 @@ class Model(RuleBasedStateMachine):
         self.calm = False
         spoil = getattr(self.plane.provider, kind)
         spoil(method, value) if kind == "nonsense" else spoil(method)
+
+    @rule(
+        method=st.sampled_from(
+            ["create", "destroy", "pause", "resume", "fork", "attach_endpoint", "ssh_endpoint"]
+        ),
+        kind=st.sampled_from(["lost_answer", "lost_answer", "fail_before", "nonsense"]),
+        name=NAMES,
+        hidden=st.booleans(),
+    )
+    def request_that_goes_wrong(self, method, kind, name, hidden):
+        self.vice(method, kind, None)
+        if hidden:
+            self.hide(2)
+        use, control = self.plane.use, self.plane.control
+        request = {
+            "create": self.creating(None, None),
+            "destroy": lambda: control.destroy(name),
+            "pause": lambda: use.pause(name),
+            "resume": lambda: use.resume(name),
+            "fork": lambda: use.fork(name),
+            "attach_endpoint": lambda: use.attach_endpoint(name, AttachOptions()),
+            "ssh_endpoint": lambda: use.ssh_endpoint(name),
+        }[method]
+        self.ask(request)
 
     @rule(method=st.sampled_from(["reserve", "refund"]), kind=st.sampled_from(["fail_before", "lost_answer"]))
     def trouble_with_credit(self, method, kind):
