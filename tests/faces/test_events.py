@@ -43,9 +43,11 @@ class Stream:
 
     def block(self):
         """The next block that is not only a sign of life."""
-        block = {}
+        block, quiet = {}, 0
         for line in self._lines:
             if line.startswith(":"):
+                quiet += 1
+                assert quiet < 5, "nothing came for a minute"  # a fail-safe: the link itself never times out
                 continue
             if not line:
                 if block:

@@ -45,7 +45,7 @@ async def test_a_command_runs_to_its_end_where_the_provider_has_no_exec(server, 
     long = await machines.exec_buffered("demo", "head -c 20000000 /dev/zero | tr '\\0' x; echo end >&2")
     assert (long.truncated, len(long.stdout), long.stderr) == (True, 8 * 1024 * 1024, "end\n")
     with pytest.raises(ProviderError) as caught:
-        await machines.exec_buffered("demo", "sleep 4321 & sleep 4321", timeout_s=0.5)
+        await machines.exec_buffered("demo", "trap '' HUP TERM; sleep 4321 & sleep 4321", timeout_s=0.5)
     assert (caught.value.code, caught.value.status) == ("vm_exec_timeout", 504)
     async with fail_safe():
         while (await run(machines, "demo", "ps -eo args | grep -c '[s]leep 4321'"))[0] != "0\n":
