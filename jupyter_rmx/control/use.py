@@ -166,8 +166,13 @@ class MachineUse:
             gateway.need("snapshot")
             gateway.need("restore")
         spec = VMSpec(name, record.vm.provider, record.vm.image, source=record.vm.id)
-        if not repeated:  # else nothing is to be started: the copy is there, or being made
-            record = await self.running(record.vm.id, source="fork")
+        if repeated:  # nothing is to be started: the copy is there, or being made
+            return await self._forked(record, spec, key, native=native)
+        return await self._use(
+            record.vm.id, "fork", lambda running: self._forked(running, spec, key, native=native)
+        )
+
+    async def _forked(self, record: MachineRecord, spec: VMSpec, key: str | None, *, native: bool) -> VM:
         more: dict[str, object] = {
             "source": record.vm.id,
             "source_provider_vm_id": record.vm.provider_vm_id,
