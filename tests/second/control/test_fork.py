@@ -22,5 +22,6 @@ async def test_a_machine_that_was_paused_from_outside_is_resumed_and_forked(make
     copy = await plane.use.fork("demo", name="copy", key="k2")
     assert (copy.status, len(plane.provider.machines())) == ("running", 2)
     assert (await plane.use.fork("demo", name="copy", key="k2")).id == copy.id
-    await plane.control.get("demo")
+    await plane.control.get("demo")  # a copy by snapshot needs no machine that runs
+    await plane.use.resume("demo")
     await check_true(plane)
