@@ -202,27 +202,31 @@ async def test_the_client_follows_through_a_link_that_breaks(pair):
     machines = HttpRemoteMachines(one.connection)
     other = HttpRemoteMachines(two.connection)
     try:
-        events = machines.events()
-        first = asyncio.ensure_future(events.__anext__())
-        name = 0
-        while not first.done():  # it may not listen yet
-            await other.create(VMSpec(f"told-{name}"))
-            await other.destroy(f"told-{name}")
-            name += 1
-        got = [(await first).id]
-        # The link is closed under it, as by a proxy that is restarted.
-        await machines._http._transport.aclose()
-        await other.create(VMSpec("after"))
-        await other.destroy("after")
-        async for event in events:
-            got.append(event.id)
-            if (event.machine, event.data.get("status")) == ("after", "destroyed"):
-                break
-        await events.aclose()
-        assert got == [row for row in rows_of(one) if got[0] <= row <= got[-1]]
-        resumed = machines.events(after=got[0])
-        assert (await resumed.__anext__()).id == got[1]
-        await resumed.aclose()
+        await asyncio.wait_for(cut_and_follow(one, machines, other), FAIL_SAFE_S)
     finally:
         await machines.aclose()
         await other.aclose()
+
+
+async def cut_and_follow(one, machines, other):
+    events = machines.events()
+    first = asyncio.ensure_future(events.__anext__())
+    name = 0
+    while not first.done():  # it may not listen yet
+        await other.create(VMSpec(f"told-{name}"))
+        await other.destroy(f"told-{name}")
+        name += 1
+    got = [(await first).id]
+    # The link is closed under it, as by a proxy that is restarted.
+    await machines._http._transport.aclose()
+    await other.create(VMSpec("after"))
+    await other.destroy("after")
+    async for event in events:
+        got.append(event.id)
+        if (event.machine, event.data.get("status")) == ("after", "destroyed"):
+            break
+    await events.aclose()
+    assert got == [row for row in rows_of(one) if got[0] <= row <= got[-1]]
+    resumed = machines.events(after=got[0])
+    assert (await resumed.__anext__()).id == got[1]
+    await resumed.aclose()
