@@ -113,10 +113,11 @@ class WorkerRows:
 
     async def take_role(self, name: str, worker_id: str, alive: Collection[str]) -> bool:
         """True if the role is this worker's: it was before, or is nobody's of `alive`."""
-        found = (await self._connection.execute(select(roles.c.worker).where(roles.c.name == name))).first()
-        if found is None:
-            await self._connection.execute(insert(roles).values(name=name, worker=worker_id))
-            return True
+        dialect = postgresql if self._connection.dialect.name == "postgresql" else sqlite
+        # A row first, whoever makes it: of several that come first at once, the update lets one win.
+        await self._connection.execute(
+            dialect.insert(roles).values(name=name, worker=None).on_conflict_do_nothing()
+        )
         free = or_(roles.c.worker.is_(None), roles.c.worker == worker_id, roles.c.worker.not_in(alive))
         query = update(roles).where(roles.c.name == name, free).values(worker=worker_id)
         return (await self._connection.execute(query)).rowcount > 0

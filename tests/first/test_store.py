@@ -552,10 +552,12 @@ async def test_a_role_has_one_worker(store):
         assert await tx.workers.take_role("reconciler", "w1", both)
 
 
-async def test_a_role_that_is_free_is_taken_by_one(store, other):
+@pytest.mark.parametrize("held", [True, False], ids=["a dead worker's", "nobody's yet"])
+async def test_a_role_that_is_free_is_taken_by_one(store, other, held):
     alive = [f"w{n}" for n in range(20)]
-    async with store.write() as tx:
-        await tx.workers.take_role("reconciler", "w99", ())
+    if held:
+        async with store.write() as tx:
+            await tx.workers.take_role("reconciler", "w99", ("w99",))
 
     async def take(which, name):
         async with which.write() as tx:
