@@ -80,6 +80,7 @@ class MachineControl:
             "fingerprint": spec.fingerprint(),
             "paid": context.credits.enabled,
         }
+        await context.store.hold_reserve()
         refreshed = False
         for _ in range(ROUNDS):
             run = Run(new_id("op"), kind, self.owner, new_id("vm"), data | more)

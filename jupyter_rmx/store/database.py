@@ -122,9 +122,25 @@ class Database:
                 yield
         except StoreError as error:
             self._explain(error)
+            if error.code == DISK_FULL:
+                self._free_reserve()
             if error.code in _STALE:
                 await self._forget(engines)
             raise
+
+    async def hold_reserve(self) -> None:
+        """Keep room for what must be written on a full disk; StoreError `store_disk_full` if there is none.
+
+        To be called before something new is begun; PostgreSQL sees to its own disk.
+        """
+        file = file_of(self._url) if self._url is not None else None
+        if file is not None and file.exists():
+            await asyncio.to_thread(files.hold_reserve, file)
+
+    def _free_reserve(self) -> None:
+        file = file_of(self._url) if self._url is not None else None
+        if file is not None:
+            files.free_reserve(file)
 
     def _explain(self, error: StoreError) -> None:
         if error.code == DAMAGED and self._url is not None:

@@ -17,6 +17,9 @@ _PRIVATE = 0o600
 # What SQLite keeps beside the file while it is open.
 _COMPANIONS = ("", "-wal", "-shm")
 
+RESERVE_BYTES = 128 * 1024
+"""Enough for a few dozen rows and the log that they are written through."""
+
 Identity = tuple[int, int] | None
 """Which file stands under a path: device and inode; None if there is none."""
 
@@ -60,3 +63,35 @@ def _close_to_others(file: Path) -> None:
                 companion.chmod(_PRIVATE)
         except OSError:
             continue  # not there, or not ours to change; SQLite says whether it can be used
+
+
+def hold_reserve(file: Path) -> None:
+    """Keep some room beside the file, for what must be written on a full disk; StoreError if there is none.
+
+    What begins something new asks for it; what ends something may use it up (`free_reserve`).
+    """
+    reserve = _reserve_of(file)
+    try:
+        if reserve.stat().st_size >= RESERVE_BYTES:
+            return
+    except OSError:
+        pass  # not there yet
+    try:
+        descriptor = os.open(reserve, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, _PRIVATE)
+        with os.fdopen(descriptor, "wb") as room:
+            room.write(b"\0" * RESERVE_BYTES)
+    except OSError as error:
+        reserve.unlink(missing_ok=True)
+        raise mapped(error) from error
+
+
+def free_reserve(file: Path) -> None:
+    """Give the room to the next writers."""
+    try:
+        _reserve_of(file).unlink(missing_ok=True)
+    except OSError:
+        return  # a folder that nobody may write: then it was not the room that was missing
+
+
+def _reserve_of(file: Path) -> Path:
+    return file.with_name(file.name + ".reserve")

@@ -54,6 +54,10 @@ class Store:
         """Connect and bring the tables up to date; safe to call again."""
         await self._database.open()
 
+    async def hold_reserve(self) -> None:
+        """Keep room for ends and undoings; StoreError `store_disk_full` if nothing new may be begun."""
+        await self._database.hold_reserve()
+
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Transaction]:
         """A transaction that only reads."""

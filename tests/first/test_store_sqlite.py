@@ -1,5 +1,7 @@
 """What only SQLite does: transactions that it takes back by itself, and indexes that it uses only for equal words."""
 
+import subprocess
+import sys
 from datetime import datetime, timezone
 
 import pytest
@@ -77,3 +79,48 @@ async def test_a_page_asks_in_the_words_of_its_index(store):
 
     assert len(asked) == 2
     assert all(LIVE.text in words for words in asked)
+
+
+async def test_room_is_kept_for_ends_and_given_up_on_a_full_disk(full_disk_store):
+    store, file, fill = full_disk_store
+    await store.hold_reserve()
+    reserve = file.with_name(file.name + ".reserve")
+    assert reserve.stat().st_mode & 0o777 == 0o600
+    fill()
+    with pytest.raises(StoreError) as caught:
+        async with store.write() as tx:
+            await tx.workers.insert(WorkerRecord("w" * 30, "h" * 200_000, "p"))
+    assert (caught.value.code, reserve.exists()) == ("store_disk_full", False)
+    async with store.write() as tx:  # what ends something
+        await tx.workers.insert(WorkerRecord("w", "h", "p"))
+    fill()
+    with pytest.raises(StoreError) as caught:  # what begins something
+        await store.hold_reserve()
+    assert caught.value.code == "store_disk_full"
+
+
+@pytest.fixture
+def full_disk_store(tmp_path, jp_asyncio_loop):
+    """A store on a small disk, its file, and a function that fills the disk."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("not-this-os: mounts a tmpfs")
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True)
+    if done.returncode:
+        pytest.skip("no-kernel-feature: may not mount a tmpfs")
+    made = Store(f"sqlite:///{folder}/store.sqlite3")
+    jp_asyncio_loop.run_until_complete(made.open())
+
+    def fill():
+        number = len(list(folder.glob("fill*")))
+        with (folder / f"fill{number}").open("wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(b"\0" * 4096)
+            except OSError:
+                pass
+
+    yield made, folder / "store.sqlite3", fill
+    jp_asyncio_loop.run_until_complete(made.aclose())
+    subprocess.run(["umount", "--lazy", folder], check=True)
