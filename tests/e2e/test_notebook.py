@@ -129,7 +129,7 @@ def test_a_card_of_a_machine_that_is_gone_says_so_and_opens_nothing(lab, lab_pag
     lab_page.evaluate(CLOSE, "brief:8121")
     lab_page.evaluate(CLOSE, "gone.ipynb")
     panel = notebook("gone.ipynb")
-    expect(panel.locator(".jp-rmx-OpenOutput-note")).to_contain_text("no machine")
+    expect(panel.locator(".jp-rmx-OpenOutput-note")).to_contain_text("It was destroyed as asked.")
     assert lab_page.locator(".jp-rmx-PortTab").count() == 0
 
 
