@@ -129,7 +129,7 @@ class Engine:
                 index = await self._done(workflow, run, index)
         except OperationLostError:
             raise
-        except Exception as error:
+        except Exception as error:  # also a fault of our own must be undone; it is raised again
             if isinstance(error, StoreError) and await self._is_done(run):
                 return run
             await self._failed(workflow, run, index, error)
@@ -174,7 +174,7 @@ class Engine:
                 await self._go_back(workflow, run, index, known)
         except OperationLostError:
             raise
-        except Exception as worse:
+        except Exception as worse:  # the caller hears the first error, not this one
             # The store does not take it now (or our own code failed): this process tries again, see `loose`.
             log.warning(
                 "%s %s is left as it is for now: %s", run.kind, run.id, worse, exc_info=_inside(worse)
@@ -312,7 +312,7 @@ class Engine:
                 index = await self._done(workflow, run, index)
             except OperationLostError:
                 raise
-            except Exception as error:
+            except Exception as error:  # as in `_forward`
                 await self._failed(workflow, run, index, error)
                 raise
             return await self._forward(workflow, run, index)
@@ -336,7 +336,7 @@ class Engine:
             await self._go_back(workflow, run, index, error)
         except OperationLostError:
             raise
-        except Exception as worse:
+        except Exception as worse:  # nobody waits for it; it is taken up again
             log.warning("%s %s stays half-done for now: %s", run.kind, run.id, worse, exc_info=_inside(worse))
             self._loose.add(run.id)
 

@@ -115,7 +115,7 @@ class EventFeed:
                 # Followers wait; who asks for something else meanwhile is told.
                 log.debug("Events cannot be read now: %s", error)
                 await asyncio.sleep(self._poll_s)
-            except Exception:
+            except Exception:  # followers live on; it is tried again
                 log.exception("Events cannot be read now")
                 await asyncio.sleep(self._poll_s)
 

@@ -166,7 +166,7 @@ class ProviderGateway:
             raise
         except RmxError:
             raise
-        except Exception as error:
+        except Exception as error:  # a driver may raise anything
             log.warning("Provider %s failed in %s", self.name, operation, exc_info=error)
             raise self._unavailable(operation, f"Provider {self.name!r} failed ({operation}).") from error
 

@@ -69,7 +69,7 @@ class Reconciler:
             return bool(await work())
         except RmxError as error:
             log.warning("Reconciler: %s", error)
-        except Exception:
+        except Exception:  # one fault must not end the background work
             log.exception("Reconciler")
         return False
 

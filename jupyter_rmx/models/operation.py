@@ -50,7 +50,7 @@ class Operation:
         """The inverse of `to_wire`; fields that are not known are ignored."""
         names = ("id", "kind", "owner", "vm_id", "state", "step", "error")
         times = {name: datetime.fromisoformat(wire[name]) for name in ("created_at", "updated_at")}
-        return cls(**{name: wire.get(name) for name in names}, **times)  # type: ignore[arg-type]
+        return cls(**{name: wire.get(name) for name in names}, **times)  # type: ignore[arg-type]  # as they were on the wire
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,6 @@ class Snapshot:
         """The inverse of `to_wire`."""
         names = ("id", "owner", "provider", "vm_id", "status", "provider_snapshot_id", "name")
         return cls(
-            **{name: wire.get(name) for name in names},  # type: ignore[arg-type]
+            **{name: wire.get(name) for name in names},  # type: ignore[arg-type]  # as they were on the wire
             created_at=datetime.fromisoformat(wire["created_at"]),
         )
