@@ -36,7 +36,8 @@ def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
 NULL = {"type": "null"}
 TEXT = {"type": "string"}
 OPTIONAL_TEXT = {"type": ["string", "null"]}
-NOT_BLANK = {"type": "string", "pattern": r"\S"}
+# Other languages' `\s` leaves out four separators and NEL, which Python takes for blanks (ECMA-262 WhiteSpace).
+NOT_BLANK = {"type": "string", "pattern": r"[^\s\u001c-\u001f\u0085]"}
 TIME = {"type": "string", "format": "date-time"}
 PORT = {"type": "integer", "minimum": 1, "maximum": 65535}
 BOOLEAN = {"type": "boolean"}
