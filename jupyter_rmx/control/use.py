@@ -43,6 +43,7 @@ class MachineUse:
     async def pause(self, machine: str) -> VM:
         """Freeze it; one that is paused stays so."""
         record = await self._control.known(machine)
+        refused = False
         for _ in range(ROUNDS):
             record = await self._control.when_free(record)
             if record.vm.status == "paused":
@@ -52,7 +53,10 @@ class MachineUse:
             except BusyError:
                 record = await self._control.known(record.vm.id)
             except ProviderError as error:
-                await self._explain(record, error)
+                if refused or error.code != NOT_RUNNING:
+                    await self._explain(record, error)
+                refused = True
+                record = await self._not_running(record, error)
         raise failures.busy(record.vm.name, "changing too often")
 
     async def resume(self, machine: str) -> VM:
@@ -92,6 +96,15 @@ class MachineUse:
             raise failures.provider_missing(seen) from error
         raise error
 
+    async def _not_running(self, record: MachineRecord, error: ProviderError) -> MachineRecord:
+        """The machine as it is, after its provider said that it does not run; the error if it says that it does."""
+        seen = await self._control.observer.look_or_keep(await self._control.known(record.vm.id))
+        if seen.vm.status == "destroyed":
+            raise failures.provider_missing(seen) from error
+        if seen.vm.status == "running" and seen.version == record.version:
+            raise error  # the provider contradicts itself
+        return seen
+
     async def _use(self, machine: str, source: str, call: Callable[[MachineRecord], Awaitable[_T]]) -> _T:
         record = await self.running(machine, source=source)
         for _ in range(ROUNDS):
@@ -100,11 +113,7 @@ class MachineUse:
             except ProviderError as error:
                 if error.code != NOT_RUNNING:
                     await self._explain(record, error)
-                seen = await self._control.observer.look_or_keep(await self._control.known(record.vm.id))
-                if seen.vm.status == "destroyed":
-                    raise failures.provider_missing(seen) from error
-                if seen.vm.status == "running" and seen.version == record.version:
-                    raise  # the provider contradicts itself
+                await self._not_running(record, error)
                 record = await self.running(record.vm.id, source=source)
         raise failures.busy(record.vm.name, "being paused again and again")
 

@@ -174,6 +174,23 @@ async def test_a_machine_that_its_provider_stopped_is_paused_and_resumed_by_use(
     assert (plane.provider.calls("destroy"), len(plane.provider.calls("create"))) == ([], 1)
 
 
+async def test_pausing_a_machine_that_its_provider_stopped_finds_it_at_rest(plane):
+    old = await demo(plane)
+    plane.provider.drift(old.provider_vm_id, "stopped")
+    rests = await plane.use.pause("demo")
+    assert (rests.id, rests.status, rests.reason_code) == (old.id, "paused", "vm_stopped")
+    assert len(plane.provider.calls("pause")) == 1
+
+
+async def test_a_provider_that_contradicts_itself_at_pause_is_asked_twice_and_quoted(plane):
+    await demo(plane)
+    refusal = ProviderError("It does not run.", hint="Wait.", code="vm_not_running")
+    plane.provider.fail_before("pause", refusal, times=None)
+    await fails("vm_not_running", plane.use.pause("demo"))
+    assert len(plane.provider.calls("pause")) == 2
+    assert (await plane.control.get("demo")).status == "running"
+
+
 @pytest.mark.parametrize(
     ("spec", "key", "code"),
     [
