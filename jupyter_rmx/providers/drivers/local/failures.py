@@ -6,7 +6,7 @@ import errno
 
 from jupyter_rmx.errors import ProviderError, UsageError
 from jupyter_rmx.providers.base import ProviderSpec, ProviderStatus
-from jupyter_rmx.providers.drivers.local import layout, processes
+from jupyter_rmx.providers.drivers.local import freezing, layout
 from jupyter_rmx.providers.drivers.local.launcher import Failure
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
@@ -80,7 +80,7 @@ def no_daemon() -> ProviderError:
     )
 
 
-def stuck(name: str, verb: str, error: processes.StuckError) -> ProviderError:
+def stuck(name: str, verb: str, error: freezing.StuckError) -> ProviderError:
     """Its processes did not do what the kernel was asked for."""
     return ProviderError(
         f"Could not {verb} machine {name!r}: {error} did not react.",

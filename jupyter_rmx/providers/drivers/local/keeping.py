@@ -9,7 +9,7 @@ import signal
 import time
 from typing import Any
 
-from jupyter_rmx.providers.drivers.local import processes
+from jupyter_rmx.providers.drivers.local import freezing, processes
 from jupyter_rmx.providers.drivers.local.keeper_pipes import Pipes
 from jupyter_rmx.providers.drivers.local.pulse import Pulse
 
@@ -146,7 +146,7 @@ class Keeper:
             except StartFailedError:
                 pass  # there is no first process: nothing but the child to end
         if self.machine is not None:
-            processes.end(self.machine)
+            freezing.end(self.machine)
         self._reap()
 
     def _reap(self) -> None:
@@ -168,7 +168,7 @@ class Keeper:
                 break
             if pulse.is_lost():
                 break
-        processes.end(self.machine)
+        freezing.end(self.machine)
         self._reap()
 
     def _watch(self) -> int:

@@ -15,6 +15,7 @@ from jupyter_rmx.providers.base import ProviderSpec, ProviderStatus, ProviderVM
 from jupyter_rmx.providers.drivers.local import (
     copying,
     failures,
+    freezing,
     isolation,
     launcher,
     layout,
@@ -69,7 +70,7 @@ class Machines:
                 yield lock_fd
         except GaveUpError as error:
             raise CancelledStartError from error
-        except processes.StuckError as error:
+        except freezing.StuckError as error:
             raise failures.stuck(where.id, "start", error) from error
         except OSError as error:
             raise failures.error_of_os(error, "start a machine") from error
@@ -241,9 +242,9 @@ class Machines:
         if status == "stopped":
             raise failures.not_running(record.name, status)
         try:
-            processes.freeze(machine_of(where, record))
-        except processes.StuckError as error:
-            processes.thaw(machine_of(where, record))
+            freezing.freeze(machine_of(where, record))
+        except freezing.StuckError as error:
+            freezing.thaw(machine_of(where, record))
             raise failures.stuck(record.name, "pause", error) from error
 
     def resume(self, vm_id: str, attempt: Attempt) -> None:
@@ -253,8 +254,8 @@ class Machines:
             self._start_again(where, attempt)
             return
         try:
-            processes.thaw(machine_of(where, record))
-        except processes.StuckError as error:
+            freezing.thaw(machine_of(where, record))
+        except freezing.StuckError as error:
             raise failures.stuck(record.name, "resume", error) from error
 
     def snapshot(self, vm_id: str, key: str) -> str:
@@ -280,7 +281,7 @@ class Machines:
         try:
             with locked(where.lock):
                 self._destroy_locked(where)
-        except processes.StuckError as error:
+        except freezing.StuckError as error:
             raise failures.stuck(vm_id, "end", error) from error
         except OSError as error:
             raise failures.error_of_os(error, "remove a machine") from error
@@ -306,5 +307,5 @@ class Machines:
 
 def _end_processes(where: MachineDir, record: Record) -> None:
     """End all of the machine, and see its keeper off."""
-    processes.end(machine_of(where, record))
-    processes.await_end(record.keeper_pid, record.keeper_started)
+    freezing.end(machine_of(where, record))
+    freezing.await_end(record.keeper_pid, record.keeper_started)
