@@ -4,7 +4,20 @@ from datetime import datetime, timedelta, timezone
 
 from jupyter_rmx import __version__
 from jupyter_rmx.connection import Connection
-from jupyter_rmx.models import VM, Exit, PortLink, SSHEndpoint, VMSpec
+from jupyter_rmx.models import (
+    VM,
+    Attached,
+    ConnectionState,
+    Exit,
+    PortLink,
+    Prompt,
+    Question,
+    SSHEndpoint,
+    SSHTarget,
+    VMSpec,
+    Workspace,
+    machine_from_wire,
+)
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=timezone(timedelta(hours=2)))
 
@@ -38,3 +51,25 @@ def test_secrets_are_not_in_reprs():
 
 def test_an_exit_in_words():
     assert (str(Exit(3)), str(Exit(None, "KILL")), Exit(0).ok) == ("exit code 3", "signal KILL", True)
+
+
+def test_a_workspace_and_its_question_survive_the_wire():
+    target = SSHTarget(
+        "me@gpu01", 2200, ("/keys/a", "/keys/b"), "conf", "bastion", True, options=("A=1", "B 2")
+    )
+    state = ConnectionState("reconnecting", 2, 6.0, "ssh_refused", "refused", "Is it on?")
+    workspace = Workspace("ws_1", "gpu01", "me", target, NOW, "tmux", state)
+    assert machine_from_wire(workspace.to_wire() | {"new_field": 1}) == workspace
+    question = Question(
+        "q_1", "gpu01", "me@gpu01", "Duo", (Prompt("Code: ", echo=True), Prompt("Password: "))
+    )
+    for attached in (Attached(workspace, question), Attached(workspace)):
+        assert Attached.from_wire(attached.to_wire()) == attached
+
+
+def test_the_words_of_a_target_are_safe_behind_ssh():
+    target = SSHTarget("gpu01", 22, ("/k a",), "c", "b", True, True, True, True, ("A=1",))
+    assert target.argv() == [
+        "-4", "-6", "-A", "-C", "-F", "c", "-J", "b", "-p", "22", "-i", "/k a", "-o", "A=1", "--", "gpu01"
+    ]  # fmt: skip
+    assert SSHTarget("gpu01").argv() == ["--", "gpu01"]
