@@ -10,7 +10,7 @@ from typing import Any
 
 from jupyter_rmx._version import __version__
 from jupyter_rmx.models.names import IDEMPOTENCY_KEY_MAX
-from jupyter_rmx.server.schemas import NOT_BLANK, PORT, SCHEMAS, TEXT
+from jupyter_rmx.server.schemas import NOT_BLANK_QUERY, PORT, SCHEMAS, TEXT
 from jupyter_rmx.service import CURSOR, PAGE_LIMIT, PAGE_MAX
 
 RETRIED = frozenset({409, 502, 503, 504})
@@ -42,7 +42,7 @@ _KEY = {
     "schema": {"type": "string", "maxLength": IDEMPOTENCY_KEY_MAX, "pattern": "^[ -~]*$"},
     "description": "The same key is the same machine; blank is none.",
 }
-_TEAM = {"schema": NOT_BLANK, "description": "A team's id; nobody is in a team yet, so any is refused (403)."}
+_TEAM = {"schema": NOT_BLANK_QUERY, "description": "A team's id; nobody is in a team yet, so any is refused (403)."}
 PARAMETERS: dict[str, dict[str, Any]] = {
     "Idempotency-Key": _KEY,
     "X-RMX-Idempotency-Key": _KEY,

@@ -38,6 +38,8 @@ TEXT = {"type": "string"}
 OPTIONAL_TEXT = {"type": ["string", "null"]}
 # Other languages' `\s` leaves out four separators and NEL, which Python takes for blanks (ECMA-262 WhiteSpace).
 NOT_BLANK = {"type": "string", "pattern": r"[^\s\u001c-\u001f\u0085]"}
+# Tornado takes the control characters of a query for blanks.
+NOT_BLANK_QUERY = {"type": "string", "pattern": r"[^\s\u0000-\u001f\u0085]"}
 TIME = {"type": "string", "format": "date-time"}
 PORT = {"type": "integer", "minimum": 1, "maximum": 65535}
 BOOLEAN = {"type": "boolean"}

@@ -186,6 +186,8 @@ class Model(RuleBasedStateMachine):
           value=NONSENSE)  # fmt: skip
     def vice(self, method, kind, value):
         if method == "snapshot":
+            if kind == "nonsense" and value == "on fire":
+                return  # any text may be the id of a snapshot
             # Nothing lists snapshots at a provider: one whose answer was lost twice in a row is beyond us.
             calls = len(self.plane.provider.calls("snapshot"))
             if calls <= self.snapshot_calls:
