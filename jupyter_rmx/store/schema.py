@@ -17,6 +17,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    Text,
     TypeDecorator,
     text,
 )
@@ -163,6 +164,23 @@ snapshots = Table(
     Column("name", String(200)),
     Column("created_at", UtcDateTime, nullable=False),
     Index("snapshots_owner", "owner", "created_at"),
+)
+
+workspaces = Table(
+    "workspaces",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("owner", String(128), nullable=False),
+    Column("name", String(40), nullable=False),
+    Column("transport", String(16), nullable=False),
+    # SHA-256 of the transport key: what decides that two targets are reached by one connection.
+    Column("transport_key", String(64), nullable=False),
+    Column("target", JSON, nullable=False),
+    Column("startup", Text),
+    Column("created_at", UtcDateTime, nullable=False),
+    Index("workspaces_name", "owner", "name", unique=True),
+    Index("workspaces_key", "owner", "transport_key", unique=True),
+    Index("workspaces_page", "owner", "created_at", "id"),
 )
 
 events = Table(

@@ -14,6 +14,7 @@ from jupyter_rmx.store.events import EventRows
 from jupyter_rmx.store.leases import LeaseRows, SnapshotRows
 from jupyter_rmx.store.machines import MachineRows
 from jupyter_rmx.store.operations import OperationRows, WorkerRows
+from jupyter_rmx.store.workspaces import WorkspaceRows
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +30,10 @@ class Transaction:
         self.events = EventRows(connection)
         self.leases = LeaseRows(connection)
         self.snapshots = SnapshotRows(connection)
+        self.workspaces = WorkspaceRows(connection)
 
     async def lock_owner(self, owner: str) -> None:
-        """Be the only one that counts or adds machines of this owner, until the transaction ends."""
+        """Be the only one that counts, adds or names machines of this owner, until the transaction ends."""
         await lock_text(self._connection, f"rmx owner {owner}")
 
 

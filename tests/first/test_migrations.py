@@ -186,6 +186,35 @@ async def test_a_database_of_the_first_release_is_upgraded_with_its_rows(store_u
     assert catalog(store_url) == catalog(second_url)
 
 
+SECOND_RELEASE = (
+    "INSERT INTO vms (id, owner, name, status, active, provider, details, created_at, fingerprint, version) "
+    "VALUES ('vm_1', 'me', 'demo', 'running', {true}, 'local', '{{}}', '2026-11-24 12:00:00', 'f', 3)",
+    "INSERT INTO events (owner, type, at, data) VALUES ('me', 'vm.created', '2026-11-24 12:00:00', '{{}}')",
+)
+
+
+async def test_a_database_with_operations_is_upgraded_with_its_rows(store_url, second_url, tmp_path):
+    if store_url.startswith("sqlite"):
+        Path(store_url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    run_alembic(store_url, "0002")
+    true = "1" if store_url.startswith("sqlite") else "true"
+    run_sql(store_url, *(statement.format(true=true) for statement in SECOND_RELEASE))
+    rows = ("SELECT * FROM vms", "SELECT * FROM events")
+    before = [run_sql(store_url, query) for query in rows]
+    database = Database(store_url)
+    async with database.read() as connection:
+        assert (await connection.execute(text("SELECT * FROM workspaces"))).all() == []
+    await database.aclose()
+    assert [len(found) for found in before] == [1, 1]
+    assert [run_sql(store_url, query) for query in rows] == before
+    assert run_sql(store_url, "SELECT * FROM alembic_version") == [(HEAD,)]
+    run_alembic(second_url, "head")
+    assert catalog(store_url) == catalog(second_url)
+    if store_url.startswith("sqlite"):
+        folder = Path(store_url.removeprefix("sqlite:///")).parent
+        assert len(list(folder.glob(f"*before-{HEAD}-*"))) == 1
+
+
 async def test_a_back_up_is_made_before_an_upgrade(tmp_path):
     file = tmp_path / "store.sqlite3"
     url = make_old_file(file)
@@ -198,7 +227,7 @@ async def test_a_back_up_is_made_before_an_upgrade(tmp_path):
         await database.open()
         await database.aclose()
     (copy,) = tmp_path.glob("store.sqlite3.before-*")
-    assert re.fullmatch(r"store\.sqlite3\.before-0002-\d{8}T\d{6}Z", copy.name)
+    assert re.fullmatch(rf"store\.sqlite3\.before-{HEAD}-\d{{8}}T\d{{6}}Z", copy.name)
     assert copy.stat().st_mode & 0o777 == 0o600
     with closing(sqlite3.connect(copy)) as connection:
         rows = connection.execute("SELECT * FROM vms ORDER BY id").fetchall()
