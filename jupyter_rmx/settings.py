@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
+
+HostKeys = Literal["accept-new", "strict"]
 
 
 def default_data_dir() -> Path:
@@ -55,6 +58,9 @@ class Settings:
         If not empty, the only images that may be asked for.
     allowed_providers
         If not empty, the only providers that new machines may come from.
+    host_keys
+        What happens at a host of the user's own whose key nobody knows yet: `accept-new` keeps it in
+        `data_dir/known_hosts`, `strict` refuses (`JUPYTER_RMX_HOST_KEYS`). A changed key is refused always.
     """
 
     owner: str = field(default_factory=default_owner)
@@ -70,6 +76,7 @@ class Settings:
     images: dict[str, str] = field(default_factory=dict)
     allowed_images: frozenset[str] = frozenset()
     allowed_providers: frozenset[str] = frozenset()
+    host_keys: HostKeys = "accept-new"
 
     @property
     def resolved_database_url(self) -> str:
@@ -84,9 +91,9 @@ _PREFIX = "JUPYTER_RMX_"
 def settings_from_environment() -> Settings:
     """Settings of a process that has no traits.
 
-    `JUPYTER_RMX_DATA_DIR`, `JUPYTER_RMX_DATABASE_URL`, `JUPYTER_RMX_DEFAULT_PROVIDER`, `JUPYTER_RMX_CREATE_ENABLED`, and
-    by provider `JUPYTER_RMX_<PROVIDER>_ENABLED` and `JUPYTER_RMX_<PROVIDER>_IMAGE`. A switch is off for 0, false, no,
-    off and disabled only: a slip of the pen must not close the shop.
+    `JUPYTER_RMX_DATA_DIR`, `JUPYTER_RMX_DATABASE_URL`, `JUPYTER_RMX_DEFAULT_PROVIDER`, `JUPYTER_RMX_CREATE_ENABLED`,
+    `JUPYTER_RMX_HOST_KEYS`, and by provider `JUPYTER_RMX_<PROVIDER>_ENABLED` and `JUPYTER_RMX_<PROVIDER>_IMAGE`. A
+    switch is off for 0, false, no, off and disabled only: a slip of the pen must not close the shop.
     """
     by_provider = {name: value for name, value in os.environ.items() if name.startswith(_PREFIX)}
     return Settings(
@@ -101,6 +108,10 @@ def settings_from_environment() -> Settings:
             for provider, image in _by_provider(by_provider, "_IMAGE").items()
             if image.strip()
         },
+        # Anything but the loose word is strict: a slip of the pen must not open what was to be shut.
+        host_keys="accept-new"
+        if os.environ.get(f"{_PREFIX}HOST_KEYS", "accept-new") == "accept-new"
+        else "strict",
     )
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
 from jupyter_server.extension.application import ExtensionApp
-from traitlets import Bool, Dict, Float, Int, List, Unicode, default
+from traitlets import Bool, Dict, Enum, Float, Int, List, Unicode, default
 
 from jupyter_rmx._version import __version__
 from jupyter_rmx.clock import SystemClock
@@ -99,6 +99,14 @@ class RmxExtension(ExtensionApp):
     allowed_providers = List(
         Unicode(), config=True, help="If not empty, the only providers that new machines may come from."
     )
+    host_keys = Enum(
+        ["accept-new", "strict"],
+        allow_none=True,
+        default_value=None,
+        config=True,
+        help="SSH hosts whose key is not known yet: accept-new keeps the key, strict refuses"
+        " (JUPYTER_RMX_HOST_KEYS, else accept-new). A changed key is always refused.",
+    )
 
     @default("open_browser")
     def _default_open_browser(self) -> bool:
@@ -150,6 +158,7 @@ class RmxExtension(ExtensionApp):
             images=base.images | {name.replace("-", "_"): image for name, image in self.images.items()},
             allowed_images=frozenset(self.allowed_images) or base.allowed_images,
             allowed_providers=frozenset(self.allowed_providers) or base.allowed_providers,
+            host_keys=self.host_keys or base.host_keys,
         )
 
     def _providers(self) -> Sequence[str]:

@@ -6,10 +6,19 @@ that is opened is closed by its `aclose()`; a transport's `aclose()` ends all th
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from typing import Literal, Protocol
 
-from jupyter_rmx.models import ExecEvent, ExecSpec, Exit, FileResult, PtySpec, SignalName, TcpTarget
+from jupyter_rmx.models import (
+    ExecEvent,
+    ExecSpec,
+    Exit,
+    FileResult,
+    Prompt,
+    PtySpec,
+    SignalName,
+    TcpTarget,
+)
 
 Capability = Literal["exec", "pty", "tcp", "unix", "sftp", "ports", "jobs"]
 TransportState = Literal["ready", "closed"]
@@ -100,6 +109,18 @@ class RemoteFiles(Protocol):
         On any error the temporary file is removed and `remote_path` is as it was. Raises TransferError
         `transfer_disk_full`, `transfer_no_such_folder`, `transfer_denied`, `transfer_is_folder`,
         `transfer_size_mismatch`.
+        """
+        ...
+
+
+class Asker(Protocol):
+    """Whoever can put a server's questions to a person while a connection is made."""
+
+    async def ask(self, title: str, instructions: str, prompts: Sequence[Prompt]) -> list[str] | None:
+        """One answer for each prompt, in order; None if nobody answers or the person gives up.
+
+        No prompts: there is something to read or to do only (touch a security key); the call may then be cancelled as
+        soon as it is done. Answers are secrets: they are sent to the server and forgotten.
         """
         ...
 
