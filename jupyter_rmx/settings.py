@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 HostKeys = Literal["accept-new", "strict"]
 
@@ -61,6 +62,10 @@ class Settings:
     host_keys
         What happens at a host of the user's own whose key nobody knows yet: `accept-new` keeps it in
         `data_dir/known_hosts`, `strict` refuses (`JUPYTER_RMX_HOST_KEYS`). A changed key is refused always.
+    reconnect_limit
+        How often in a row a lost connection that is kept is tried again by itself; 0: never.
+    reconnect_delay_s
+        Seconds before the first of these tries; each next one waits twice as long, up to 60 s.
     """
 
     owner: str = field(default_factory=default_owner)
@@ -77,6 +82,8 @@ class Settings:
     allowed_images: frozenset[str] = frozenset()
     allowed_providers: frozenset[str] = frozenset()
     host_keys: HostKeys = "accept-new"
+    reconnect_limit: int = 20
+    reconnect_delay_s: float = 2.0
 
     @property
     def resolved_database_url(self) -> str:
@@ -93,7 +100,8 @@ def settings_from_environment() -> Settings:
 
     `JUPYTER_RMX_DATA_DIR`, `JUPYTER_RMX_DATABASE_URL`, `JUPYTER_RMX_DEFAULT_PROVIDER`, `JUPYTER_RMX_CREATE_ENABLED`,
     `JUPYTER_RMX_HOST_KEYS`, and by provider `JUPYTER_RMX_<PROVIDER>_ENABLED` and `JUPYTER_RMX_<PROVIDER>_IMAGE`. A
-    switch is off for 0, false, no, off and disabled only: a slip of the pen must not close the shop.
+    switch is off for 0, false, no, off and disabled only: a slip of the pen must not close the shop. Also
+    `JUPYTER_RMX_RECONNECT_LIMIT` and `JUPYTER_RMX_RECONNECT_DELAY_SECONDS`, in digits; all else is the default.
     """
     by_provider = {name: value for name, value in os.environ.items() if name.startswith(_PREFIX)}
     return Settings(
@@ -112,7 +120,20 @@ def settings_from_environment() -> Settings:
         host_keys="accept-new"
         if os.environ.get(f"{_PREFIX}HOST_KEYS", "accept-new") == "accept-new"
         else "strict",
+        reconnect_limit=_digits(os.environ.get(f"{_PREFIX}RECONNECT_LIMIT"), Settings.reconnect_limit),
+        reconnect_delay_s=_digits(
+            os.environ.get(f"{_PREFIX}RECONNECT_DELAY_SECONDS"), Settings.reconnect_delay_s
+        ),
     )
+
+
+_Number = TypeVar("_Number", int, float)
+
+
+def _digits(value: str | None, default: _Number) -> _Number:
+    """The number that the digits say; the default for all else, and for more digits than anybody means."""
+    digits = re.fullmatch(r"[0-9]{1,9}", value or "", re.ASCII)
+    return type(default)(digits[0]) if digits else default
 
 
 def _is_off(value: str | None) -> bool:

@@ -1,103 +1,158 @@
-"""One transport per machine, opened once under concurrent demand."""
+"""The live transports of this process: one for each key, shared by all, closed when idle, mended when kept.
+
+A key says which connection it is: a machine's id, or the transport key of a workspace's target. What is opened on a
+transport (commands, terminals, streams, copies) holds it by itself; `lease` is for work with pauses in between.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Protocol, runtime_checkable
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from jupyter_rmx.errors import TransportError
+from jupyter_rmx.models.connection import ConnectionState
 from jupyter_rmx.transports.base import Transport
+from jupyter_rmx.transports.link import Link, LoopTiming, OpenTransport, Timing
+from jupyter_rmx.transports.reconnect import ReconnectRules
 
-OpenTransport = Callable[[], Awaitable[Transport]]
+IDLE_S = 600.0
+OnState = Callable[[str, ConnectionState], None]
+_log = logging.getLogger(__name__)
 
-
-@runtime_checkable
-class _TellsWhenClosed(Protocol):
-    """A transport that says at once when its link is gone; of others `state` is read at the next `get`."""
-
-    def on_closed(self, callback: Callable[[], None]) -> None:
-        """Call `callback` once when the link is gone."""
-        ...
+__all__ = ["IDLE_S", "OnState", "OpenTransport", "TransportPool"]
 
 
 class TransportPool:
-    """Live transports by key. All methods belong to one event loop."""
+    """Live transports by key. All methods belong to one event loop.
 
-    def __init__(self) -> None:
-        self._ready: dict[str, Transport] = {}
-        self._opening: dict[str, asyncio.Task[Transport]] = {}
+    `on_state`, which may be set later, is called with a key at every change of its state. `rules` say how often and how
+    fast a kept connection is tried again. A transport without use for `idle_s` seconds is closed.
+    """
+
+    def __init__(
+        self,
+        rules: ReconnectRules | None = None,
+        *,
+        idle_s: float = IDLE_S,
+        timing: Timing | None = None,
+        on_state: OnState | None = None,
+    ) -> None:
+        self.on_state = on_state
+        self._rules = rules or ReconnectRules()
+        self._idle_s = idle_s
+        self._timing = timing or LoopTiming()
+        self._links: dict[str, Link] = {}
         self._closed = False
 
-    async def get(self, key: str, open: OpenTransport) -> Transport:  # noqa: A002 - the word of the contract
+    async def get(
+        self,
+        key: str,
+        open: OpenTransport,  # noqa: A002 - the word of the contract
+        *,
+        asked: bool = True,
+    ) -> Transport:
         """The live transport of `key`; `open` is called if there is none.
 
-        All who ask meanwhile share the one attempt and its failure, which is not remembered. One of them being
-        cancelled leaves the others and the attempt alone.
+        All who ask meanwhile share the one attempt and its failure. One of them being cancelled leaves the others and
+        the attempt alone. `asked`: a person wants it now, so a connection that waits for its next try is tried at once,
+        and a parked one anew. Otherwise (a poll, a page that loads itself again) the next try is waited for, and a
+        parked connection is the error it was parked with.
         """
-        if self._closed:
-            raise TransportError(
-                "This Jupyter is shutting down.", hint="Try again when it runs.", code="ssh_closed"
-            )
-        transport = self._ready.get(key)
-        if transport is not None and transport.state == "ready":
+        async with self.lease(key, open, asked=asked) as transport:
             return transport
-        self._ready.pop(key, None)
-        task = self._opening.get(key)
-        if task is None:
-            task = asyncio.create_task(self._open(key, open))
-            self._opening[key] = task
-            task.add_done_callback(lambda done: self._settle(key, done))
-        return await self._share(task)
 
-    async def _share(self, task: asyncio.Task[Transport]) -> Transport:
-        """Wait for the attempt without owning it; an attempt that was dropped is an error, not our cancellation."""
+    @asynccontextmanager
+    async def lease(
+        self,
+        key: str,
+        open: OpenTransport,  # noqa: A002 - the word of the contract
+        *,
+        asked: bool = True,
+    ) -> AsyncIterator[Transport]:
+        """`get`, and the transport is not closed as idle inside the block; it can still be lost."""
+        link = self._link(key)
+        link.holds += 1
         try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            if task.cancelled():
-                raise TransportError(
-                    "The connection was closed while it was made.",
-                    hint="Try again.",
-                    code="ssh_connection_lost",
-                ) from None
-            raise
+            yield await link.get(open, asked=asked)
+        finally:
+            link.holds -= 1
+            link.touch()
+            self._tidy(key, link)
 
-    async def _open(self, key: str, open_transport: OpenTransport) -> Transport:
-        transport = await open_transport()
-        if self._closed or self._opening.get(key) is not asyncio.current_task():
-            await transport.aclose()  # dropped meanwhile
-            raise asyncio.CancelledError
-        self._ready[key] = transport
-        if isinstance(transport, _TellsWhenClosed):
-            transport.on_closed(lambda: self._forget(key, transport))
-        return transport
+    def keep(self, key: str, open: OpenTransport) -> None:  # noqa: A002 - the word of the contract
+        """From now on open the connection of `key` again by itself whenever it is lost, until `let_go` or `drop`.
 
-    def _settle(self, key: str, task: asyncio.Task[Transport]) -> None:
-        if self._opening.get(key) is task:
-            del self._opening[key]
-        if not task.cancelled():
-            task.exception()  # seen, even where every waiter has gone
+        Nothing is opened now. `open` runs where nobody is: it must not ask anybody anything (`ssh_needs_answer`).
+        """
+        self._link(key).keep(open)
 
-    def _forget(self, key: str, transport: Transport) -> None:
-        if self._ready.get(key) is transport:
-            del self._ready[key]
+    def let_go(self, key: str) -> None:
+        """The opposite of `keep`; a connection that is ready stays until it is idle."""
+        link = self._links.get(key)
+        if link is not None:
+            link.let_go()
+            self._tidy(key, link)
+
+    def state(self, key: str) -> ConnectionState:
+        """How the connection of `key` is; `idle` for keys that are not known."""
+        link = self._links.get(key)
+        return link.state if link is not None else ConnectionState()
+
+    def rearm(self, key: str) -> None:
+        """A person asks for it: what waits for its next try, or is parked, is tried now."""
+        link = self._links.get(key)
+        if link is not None:
+            link.rearm()
+
+    def rearm_all(self) -> None:
+        """The network has changed, or the computer woke up: try now all that wait or are parked."""
+        for link in list(self._links.values()):
+            link.rearm()
 
     async def drop(self, key: str) -> None:
-        """Close the transport of `key`, and give up an attempt to open one."""
-        task = self._opening.pop(key, None)
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
-        transport = self._ready.pop(key, None)
-        if transport is not None:
-            await transport.aclose()
+        """Close the transport of `key`, give up an attempt to open one, and keep it no longer."""
+        link = self._links.pop(key, None)
+        if link is not None:
+            await link.drop()
 
     def keys(self) -> list[str]:
         """Keys of the transports that are live as far as is known."""
-        return [key for key, transport in self._ready.items() if transport.state == "ready"]
+        return [key for key, link in self._links.items() if link.live is not None]
 
     async def aclose(self) -> None:
         """Close all; later `get`s fail."""
         self._closed = True
-        await asyncio.gather(*(self.drop(key) for key in {*self._ready, *self._opening}))
+        await asyncio.gather(*(self.drop(key) for key in list(self._links)))
+
+    def _link(self, key: str) -> Link:
+        if self._closed:
+            raise TransportError(
+                "This Jupyter is shutting down.", hint="Try again when it runs.", code="ssh_closed"
+            )
+        link = self._links.get(key)
+        if link is None:
+            link = Link(
+                self._rules,
+                self._idle_s,
+                self._timing,
+                told=lambda state: self._tell(key, state),
+                closed=lambda: self._tidy(key),
+            )
+            self._links[key] = link
+        return link
+
+    def _tell(self, key: str, state: ConnectionState) -> None:
+        if self.on_state is not None:
+            try:
+                self.on_state(key, state)
+            except Exception:  # noqa: BLE001 - who listens must not break the connection that is told of
+                _log.exception("Telling the state of a connection failed")
+        self._tidy(key)
+
+    def _tidy(self, key: str, link: Link | None = None) -> None:
+        """Forget a link that holds nothing; `link`, if given, must be the one of now."""
+        found = self._links.get(key)
+        if found is not None and (link is None or found is link) and found.empty:
+            del self._links[key]

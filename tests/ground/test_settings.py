@@ -87,3 +87,19 @@ def test_the_owner_is_who_runs_jupyter_also_without_an_account(monkeypatch):
 def test_settings_do_not_change():
     with pytest.raises(AttributeError):
         Settings().owner = "you"
+
+
+@pytest.mark.parametrize(
+    ("text", "limit", "delay"),
+    [("7", 7, 7.0), ("0", 0, 0.0), ("007", 7, 7.0), ("999999999", 999999999, 999999999.0)],
+)
+def test_how_a_lost_connection_is_tried_again(monkeypatch, text, limit, delay):
+    settings = given(monkeypatch, RECONNECT_LIMIT=text, RECONNECT_DELAY_SECONDS=text)
+    assert (settings.reconnect_limit, settings.reconnect_delay_s) == (limit, delay)
+    assert isinstance(settings.reconnect_delay_s, float)
+
+
+@pytest.mark.parametrize("text", ["", "-1", "2.5", " 3", "3 ", "1e3", "ten", "٣", "1234567890", "0x10"])
+def test_what_is_not_digits_is_the_default(monkeypatch, text):
+    settings = given(monkeypatch, RECONNECT_LIMIT=text, RECONNECT_DELAY_SECONDS=text)
+    assert (settings.reconnect_limit, settings.reconnect_delay_s) == (20, 2.0)
