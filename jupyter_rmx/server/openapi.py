@@ -42,7 +42,10 @@ _KEY = {
     "schema": {"type": "string", "maxLength": IDEMPOTENCY_KEY_MAX, "pattern": "^[ -~]*$"},
     "description": "The same key is the same machine; blank is none.",
 }
-_TEAM = {"schema": NOT_BLANK_QUERY, "description": "A team's id; nobody is in a team yet, so any is refused (403)."}
+_TEAM = {
+    "schema": NOT_BLANK_QUERY,
+    "description": "A team's id; nobody is in a team yet, so any is refused (403).",
+}
 PARAMETERS: dict[str, dict[str, Any]] = {
     "Idempotency-Key": _KEY,
     "X-RMX-Idempotency-Key": _KEY,
