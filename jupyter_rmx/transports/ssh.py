@@ -146,6 +146,8 @@ class SSHTransport:
         self._where = where
         self._takes_signals = takes_signals
         self._processes: weakref.WeakSet[SSHProcess] = weakref.WeakSet()
+        self._sessions: weakref.WeakSet[ChannelSession] = weakref.WeakSet()
+        self._uses = 0
         self._tasks: set[asyncio.Task[Any]] = set()
         self._connection: asyncssh.SSHClientConnection | None = None
         self._state: TransportState = "ready"
@@ -159,6 +161,20 @@ class SSHTransport:
     def state(self) -> TransportState:
         """`closed` once the link is known to be gone."""
         return self._state
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a command, terminal, stream or copy is open on it, or just being opened."""
+        return self._uses > 0 or any(not session.ended for session in self._sessions)
+
+    @contextmanager
+    def using(self) -> Iterator[None]:
+        """`in_use` inside the block."""
+        self._uses += 1
+        try:
+            yield
+        finally:
+            self._uses -= 1
 
     def on_closed(self, callback: Callable[[], None]) -> None:
         """Call `callback` once when the link is gone; at once if it is gone already."""
@@ -217,10 +233,11 @@ class SSHTransport:
         self, command: str | None, marker: GroupMarker | None = None, **options: Any
     ) -> ChannelSession:
         session = ChannelSession(connection_lost, marker)
-        with map_ssh_errors(self._where):
+        with map_ssh_errors(self._where), self.using():
             opening = self.connection.create_session(lambda: session, command, encoding=None, **options)  # type: ignore[arg-type, return-value] # asyncssh calls its methods, it needs no base class
             await self.settle(opening, lambda _: self._let_go(session))
         self._session_seen = True
+        self._sessions.add(session)
         return session
 
     def _process(self, session: ChannelSession) -> SSHProcess:
@@ -291,7 +308,7 @@ class SSHTransport:
             await self._open_first_session()
         session = ChannelSession(connection_lost)
         try:
-            with map_ssh_errors(self._where):
+            with map_ssh_errors(self._where), self.using():
                 opening = self.connection.create_connection(
                     lambda: session,  # type: ignore[arg-type, return-value] # see _session
                     target.host,
@@ -301,6 +318,7 @@ class SSHTransport:
                 await self.settle(opening, lambda _: session.abort())
         except TransportError as error:
             raise self._dial_error(error, target) from error
+        self._sessions.add(session)
         return SSHByteStream(session, connection_lost)
 
     @staticmethod

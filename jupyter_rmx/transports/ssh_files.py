@@ -8,6 +8,7 @@ import posixpath
 import secrets
 import stat
 from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -35,6 +36,10 @@ class Link(Protocol):
     @property
     def connection(self) -> asyncssh.SSHClientConnection:
         """The live connection; TransportError if it is gone."""
+        ...
+
+    def using(self) -> AbstractContextManager[None]:
+        """The connection is in use inside the block, and not closed as idle."""
         ...
 
     async def settle(self, opening: Awaitable[Any], discard: Callable[[Any], None]) -> Any:
@@ -123,6 +128,12 @@ class SSHFiles:
         is a device, socket or pipe) and TransportError `ssh_connection_lost`.
         """
         path = _checked_path(remote_path)
+        with self._link.using():
+            return await self._put(path, chunks, size, mode, mtime)
+
+    async def _put(
+        self, path: str, chunks: AsyncIterable[bytes], size: int, mode: int | None, mtime: float | None
+    ) -> FileResult:
         sftp = await self._sftp()
         try:
             job = await _examine(sftp, path, size)
