@@ -16,12 +16,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from jupyter_rmx.background import BEAT_S, ServerUse, use_server
+from jupyter_rmx.cli_attach import GivenUp, attach
 from jupyter_rmx.cli_exec import run_command
 from jupyter_rmx.client import HttpRemoteMachines
 from jupyter_rmx.command_line import Request, parse_argv, parse_target
 from jupyter_rmx.errors import RmxError, UsageError
-from jupyter_rmx.models import VM, ExecSpec, Exit, PortLink, VMSpec, check_machine_name, check_port
+from jupyter_rmx.models import ExecSpec, Exit, Machine, PortLink, VMSpec, check_machine_name, check_port
 from jupyter_rmx.uploads import upload_files
+from jupyter_rmx.wording import kind_of, line_of, reason_of, status_of, table_of, where_of
 
 INTERRUPTED = 128 + signal.SIGINT
 
@@ -43,6 +45,9 @@ def _run(words: list[str]) -> int:
     except RmxError as error:
         _tell(error, as_json="--json" in words)
         return 2 if isinstance(error, UsageError) else 1
+    except GivenUp as stop:
+        print(f"\n{stop}", file=sys.stderr)
+        return INTERRUPTED
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return INTERRUPTED
@@ -55,9 +60,12 @@ def _tell(error: RmxError, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(error.to_wire()))
     else:
-        # The service's hints speak of magics, which is where most of its users are.
-        text = " ".join(str(error).replace("%vm ", "jupyter rmx ").split())
-        print(f"error: {text}", file=sys.stderr)
+        print(f"error: {' '.join(_for_terminals(str(error)).split())}", file=sys.stderr)
+
+
+def _for_terminals(text: str) -> str:
+    """The service's hints speak of magics, which is where most of its users are."""
+    return text.replace("%vm ", "jupyter rmx ")
 
 
 def _do(request: Request) -> int:
@@ -112,11 +120,34 @@ async def _create(client: HttpRemoteMachines, request: Request) -> int:
     return _show(request, vm)
 
 
-def _show(request: Request, vm: VM) -> int:
-    said = [f"{vm.name}: {vm.status} ({vm.provider})", *([vm.reason] if vm.reason else [])]
-    if vm.status == "paused":
-        said.append(f"It goes on when it is used, or with: jupyter rmx resume {vm.name}")
-    return _answer(request, vm.to_wire(), "\n".join(said))
+def _show(request: Request, machine: Machine, *steps: str) -> int:
+    said = [line_of(machine), reason_of(machine)]
+    if status_of(machine) == "paused":
+        said.append(f"It goes on when it is used, or with: jupyter rmx resume {machine.name}")
+    return _answer(request, machine.to_wire(), _for_terminals("\n".join(filter(None, [*said, *steps]))))
+
+
+async def _attach(client: HttpRemoteMachines, request: Request) -> int:
+    values = request.values
+    if values["name"] is not None:
+        check_machine_name(values["name"])
+    attached = await attach(
+        client, values["target"], name=values["name"], startup=values["startup"], force_ssh=values["ssh"]
+    )
+    name = attached.machine.name
+    return _show(
+        request,
+        attached.machine,
+        f"Run a command there: jupyter rmx exec {name} -- uname -a",
+        f"Show a port of it: jupyter rmx open {name} 8000",
+        f"Give it another name: jupyter rmx rename {name} NEW",
+    )
+
+
+async def _detach(client: HttpRemoteMachines, request: Request) -> int:
+    name = _name(request)
+    await client.detach(name)
+    return _answer(request, {"detached": name}, f"Detached: {name}")
 
 
 def _name(request: Request) -> str:
@@ -160,16 +191,18 @@ async def _ls(client: HttpRemoteMachines, request: Request) -> int:
     return _answer(request, {"machines": [vm.to_wire() for vm in machines]}, _table(machines))
 
 
-def _table(machines: Sequence[VM]) -> str:
+def _table(machines: Sequence[Machine]) -> str:
     if not machines:
-        return "No machines yet. Make one: jupyter rmx create demo"
-    rows = [("NAME", "STATUS", "PROVIDER", "CREATED")]
-    rows += [
-        (vm.name, vm.status, vm.provider, f"{vm.created_at.astimezone():%Y-%m-%d %H:%M}") for vm in machines
-    ]
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    table = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    return "\n".join([*table, *(f"{vm.name}: {vm.reason}" for vm in machines if vm.reason)])
+        return (
+            "No machines yet. Make one: jupyter rmx create demo, "
+            "or attach a host of yours: jupyter rmx attach me@host"
+        )
+    rows: list[tuple[str, ...]] = [("NAME", "STATUS", "KIND", "WHERE", "CREATED")]
+    for one in machines:
+        made = f"{one.created_at.astimezone():%Y-%m-%d %H:%M}"
+        rows.append((one.name, status_of(one), kind_of(one), where_of(one), made))
+    reasons = [f"{one.name}: {reason_of(one)}" for one in machines if reason_of(one)]
+    return _for_terminals("\n".join([*table_of(rows), *reasons]))
 
 
 async def _exec(client: HttpRemoteMachines, request: Request) -> int:
@@ -233,6 +266,8 @@ async def _destroy(client: HttpRemoteMachines, request: Request) -> int:
 _VERBS: dict[str, Callable[[HttpRemoteMachines, Request], Awaitable[int]]] = {
     "create": _create,
     "ls": _ls,
+    "attach": _attach,
+    "detach": _detach,
     "exec": _exec,
     "upload": _upload,
     "open": _open,

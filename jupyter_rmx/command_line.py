@@ -18,6 +18,9 @@ from jupyter_rmx.errors import UsageError
 from jupyter_rmx.verbs import CELL, Argument, Face, Verb, common_of, verbs_of
 
 _SEPARATOR = re.compile(r"(?:^|\s)--(?:\s|$)")
+_WORD = re.compile(r"""(?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*"|'[^']*')+""")
+_PROMPT = "$"
+DEFAULT_MACHINE = "Without it: the default machine, see %vm use."
 _ENV = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)=(?P<value>.*)", re.ASCII | re.DOTALL)
 
 
@@ -33,13 +36,18 @@ class Request:
 
 
 class _Parser(argparse.ArgumentParser):
+    flags_hint = ""
+
     def error(self, message: str) -> NoReturn:
         text = message[:1].upper() + message[1:].rstrip(".")
-        raise UsageError(f"{text}.", hint=f"Help: {self.prog} -h", code="usage_bad_arguments")
+        hint = f"{self.flags_hint} Help: {self.prog} -h".strip()
+        raise UsageError(f"{text}.", hint=hint, code="usage_bad_arguments")
 
 
-def _add(parser: argparse.ArgumentParser, argument: Argument) -> None:
-    options: dict[str, Any] = {"help": argument.help.replace("%", "%%")}
+def _add(parser: argparse.ArgumentParser, argument: Argument, face: Face) -> None:
+    has_default = face in argument.defaults_in
+    text = f"{argument.help} {DEFAULT_MACHINE}" if has_default else argument.help
+    options: dict[str, Any] = {"help": text.replace("%", "%%")}
     if argument.kind == "flag":
         options["action"] = "store_true"
     elif argument.metavar:
@@ -48,7 +56,7 @@ def _add(parser: argparse.ArgumentParser, argument: Argument) -> None:
         options.update(action="append", default=[])
     if argument.kind == "many":
         options["nargs"] = "+"
-    elif not argument.is_option and not argument.required:
+    elif not argument.is_option and (has_default or not argument.required):
         options["nargs"] = "?"
     parser.add_argument(argument.name, **options)
 
@@ -69,8 +77,12 @@ def parser_of(verb: Verb, face: Face) -> argparse.ArgumentParser:
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    if verb.verbatim:
+        parser.flags_hint = (
+            f"Flags of {verb.verbatim} stand behind that word: {prog} {verb.verbatim} -p 2200 me@gpu01"
+        )
     for argument in (*verb.arguments, common_of(face)):
-        _add(parser, argument)
+        _add(parser, argument, face)
     if verb.tail:
         usage = f"{parser.format_usage().removeprefix('usage: ').strip()} -- {verb.tail}"
         parser.usage = usage.replace("%", "%%")
@@ -81,7 +93,7 @@ def overview(face: Face) -> str:
     """The list of verbs, for `%vm` alone and `jupyter rmx`."""
     rows = [(f"{prefix_of(face)} {verb.name}", verb.help) for verb in verbs_of(face)]
     if face == "magic":
-        rows.insert(3, ("%%vm NAME", CELL.help))
+        rows.insert([verb.name for verb in verbs_of(face)].index("exec"), ("%%vm NAME", CELL.help))
     width = max(len(call) for call, _ in rows)
     lines = [f"  {call.ljust(width)}   {text}" for call, text in rows]
     return "\n".join([*lines, "", f"Help on one of them: {prefix_of(face)} create -h"])
@@ -118,7 +130,8 @@ def _parse_verb(verb: Verb, words: list[str], face: Face, tail: str | None) -> R
             hint=f"Help: {parser.prog} -h",
             code="usage_bad_arguments",
         )
-    values = vars(parser.parse_args(words))
+    # Intermixed: else argparse takes a name that may be missing for missing as soon as an option stands before it.
+    values = vars(parser.parse_intermixed_args(words))
     if verb.tail and not (tail or "").strip():
         raise UsageError(
             "There is no command to run.",
@@ -133,11 +146,14 @@ def _parse_verb(verb: Verb, words: list[str], face: Face, tail: str | None) -> R
 def parse_line(line: str, face: Face) -> Request:
     """As `parse_words`, of the line behind a magic. What stands after ` -- ` stays exactly as typed."""
     tail = None
+    line, verbatim = _cut_verbatim(line, face)
     match = _SEPARATOR.search(line)
-    if match is not None:
+    if verbatim:
+        pass
+    elif match is not None:
         line, tail = line[: match.start()], line[match.end() :]
     elif face == "magic":
-        line = line.rstrip().removesuffix(";")  # IPython's sign for a result that is not to be shown
+        line = _shown(line)
     try:
         words = shlex.split(line)
     except ValueError as error:
@@ -146,7 +162,39 @@ def parse_line(line: str, face: Face) -> Request:
             hint="Check the quotation marks.",
             code="usage_bad_arguments",
         ) from error
-    return parse_words(words, face, tail)
+    return parse_words([*words, *verbatim], face, tail)
+
+
+def _shown(line: str) -> str:
+    """Without IPython's sign for a result that is not to be shown."""
+    return line.rstrip().removesuffix(";").rstrip()
+
+
+def _verbatim_start(words: Sequence[str], face: Face) -> int | None:
+    """Which word begins what is taken as typed; None where the verb has no such, or it does not stand there.
+
+    A word that is the value of an option of ours does not begin it.
+    """
+    verb = next((verb for verb in verbs_of(face) if words and verb.name == words[0]), None)
+    if verb is None or not verb.verbatim:
+        return None
+    valued = {item.name for item in verb.arguments if item.is_option and item.kind != "flag"}
+    for place, word in enumerate(words):
+        if word == verb.verbatim and words[place - 1] not in valued:
+            return place - 1 if words[place - 1] == _PROMPT else place
+    return None
+
+
+def _cut_verbatim(line: str, face: Face) -> tuple[str, list[str]]:
+    """The line up to what is taken as typed, and that, if there is any."""
+    if face == "cell":
+        return line, []
+    words = list(_WORD.finditer(line))
+    start = _verbatim_start([word.group() for word in words], face)
+    if start is None:
+        return line, []
+    place = words[start].start()
+    return line[:place], [_shown(line[place:])]
 
 
 def parse_argv(argv: Sequence[str], face: Face) -> Request:
@@ -156,7 +204,10 @@ def parse_argv(argv: Sequence[str], face: Face) -> Request:
     """
     words = list(argv)
     tail = None
-    if "--" in words:
+    start = _verbatim_start(words, face)
+    if start is not None:
+        words = [*words[:start], shlex.join(word for word in words[start:] if word != _PROMPT)]
+    elif "--" in words:
         rest = words[words.index("--") + 1 :]
         words = words[: words.index("--")]
         tail = rest[0] if len(rest) == 1 else shlex.join(rest)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Face = Literal["magic", "cell", "cli"]
@@ -15,7 +15,10 @@ Kind = Literal["text", "list", "many", "flag"]
 
 @dataclass(frozen=True)
 class Argument:
-    """One argument. A `name` with dashes is an option, else a positional; `required` is about positionals."""
+    """One argument. A `name` with dashes is an option, else a positional; `required` is about positionals.
+
+    `defaults_in` are the faces in which the default machine stands for one that is not named.
+    """
 
     name: str
     help: str
@@ -23,6 +26,7 @@ class Argument:
     metavar: str = ""
     required: bool = True
     short: str = ""
+    defaults_in: frozenset[Face] = frozenset()
 
     @property
     def is_option(self) -> bool:
@@ -32,7 +36,11 @@ class Argument:
 
 @dataclass(frozen=True)
 class Verb:
-    """One verb. `tail` says what stands after `--`, untouched by our parser; empty if nothing may."""
+    """One verb. `tail` says what stands after `--`, untouched by our parser; empty if nothing may.
+
+    `verbatim` is a word from which on all the rest is one positional, exactly as typed: a pasted `ssh …` line keeps its
+    flags.
+    """
 
     name: str
     help: str
@@ -40,9 +48,11 @@ class Verb:
     faces: frozenset[Face] = frozenset({"magic", "cli"})
     tail: str = ""
     example: str = ""
+    verbatim: str = ""
 
 
 MACHINE = Argument("machine", "The machine's name.", metavar="NAME")
+MACHINE_OR_DEFAULT = replace(MACHINE, defaults_in=frozenset({"magic", "cell"}))
 NEW_NAME = Argument("--name", "Name of the new machine; without one, a name is chosen.", metavar="NEW")
 CWD = Argument("--cwd", "The folder there in which to run; relative to the home directory.", metavar="DIR")
 ENV = Argument("--env", "Set an environment variable there; may be repeated.", kind="list", metavar="K=V")
@@ -68,9 +78,43 @@ VERBS: tuple[Verb, ...] = (
         example="info demo",
     ),
     Verb(
+        "use",
+        "Choose the machine that %%vm and %vm exec mean where none is named.",
+        (MACHINE,),
+        faces=frozenset({"magic"}),
+        example="use demo",
+    ),
+    Verb(
+        "attach",
+        "Connect a machine that is there already: a host over SSH, or one of your list.",
+        (
+            Argument(
+                "target",
+                "user@host[:port], a Host of your ssh_config, ssh://…, a whole `ssh …` line (our own options stand "
+                "before it), or the name of a machine.",
+                metavar="TARGET",
+            ),
+            Argument(
+                "--name", "Name of the machine here; without one, it follows from the host.", metavar="N"
+            ),
+            Argument("--startup", "A command that its terminals run first.", metavar="CMD"),
+            Argument(
+                "--ssh", "TARGET is a host, also where a machine is called so; as ssh:TARGET.", kind="flag"
+            ),
+        ),
+        example="attach me@gpu01",
+        verbatim="ssh",
+    ),
+    Verb(
+        "detach",
+        "Let go of a machine's connection. A host over SSH leaves the list; nothing is changed on it.",
+        (MACHINE,),
+        example="detach gpu01",
+    ),
+    Verb(
         "exec",
         "Run a command there. Its output streams; an exit code other than 0 is an error.",
-        (MACHINE, CWD, ENV),
+        (MACHINE_OR_DEFAULT, CWD, ENV),
         tail="CMD…",
         example="exec demo -- uname -a",
     ),
@@ -142,7 +186,7 @@ CELL = Verb(
     "",
     "Run the cell's body on a machine: in its shell, or with --python.",
     (
-        MACHINE,
+        MACHINE_OR_DEFAULT,
         Argument("--python", "The body is Python; it is run by the machine's python3.", kind="flag"),
         CWD,
         ENV,

@@ -5,7 +5,11 @@ session     the face's state: server, client, idempotency keys, known names
 runner      the thread with the event loop that all requests run on
 stream      a command's output into the cell, and Ctrl-C out of it
 text        bytes into text, cut where it does not hurt
+attach      attach, detach, use, and the default machine
+ask         a server's questions, put to whoever sits there
 display     what line magics return
+machines    machines as cards and tables
+names       what completion offers, remembered
 failure     errors as one line
 keys        idempotency keys
 complete    tab completion

@@ -10,6 +10,7 @@ from IPython.core.completer import CompletionContext, SimpleCompletion, context_
 
 from jupyter_rmx.magics.session import Session
 from jupyter_rmx.verbs import CELL, VERBS, Verb, common_of, verbs_of
+from jupyter_rmx.wording import kind_of, status_of
 
 _LINE = re.compile(r"^\s*(?P<percent>%%?)vm\s+(?P<words>.*)$")
 _BY_NAME = {verb.name: verb for verb in VERBS}
@@ -23,9 +24,17 @@ def _options(verb: Verb, face: Any) -> list[SimpleCompletion]:
 
 def _names(session: Session) -> list[SimpleCompletion]:
     return [
-        SimpleCompletion(text=vm.name, type=f"machine, {vm.status}")
-        for vm in session.machines_for_completion()
+        SimpleCompletion(text=one.name, type=f"{kind_of(one)}, {status_of(one)}")
+        for one in session.machines_for_completion()
     ]
+
+
+def _targets(session: Session) -> list[SimpleCompletion]:
+    """What can be attached: machines of the list, and hosts of ssh_config that are not called as one of these."""
+    names = _names(session)
+    taken = {item.text for item in names}
+    hosts = [host.name for host in session.hosts_for_completion() if host.name not in taken]
+    return [*names, *(SimpleCompletion(text=name, type="ssh host") for name in hosts)]
 
 
 def candidates(line: str, session: Session) -> list[SimpleCompletion] | None:
@@ -51,9 +60,21 @@ def candidates(line: str, session: Session) -> list[SimpleCompletion] | None:
 def _of_verb(verb: Verb, words: list[str], word: str, session: Session) -> list[SimpleCompletion]:
     if word.startswith("-"):
         return _options(verb, "magic")
+    if verb.name == "attach":
+        return _targets(session) if _target_is_open(verb, words) else []
     takes_name = any(item.name == "machine" for item in verb.arguments) and not words
     takes_names = any(item.name == "machines" for item in verb.arguments)
     return _names(session) if takes_name or takes_names else []
+
+
+def _target_is_open(verb: Verb, words: list[str]) -> bool:
+    """Whether a target may stand behind `words`: none is there yet, or it is the host in an `ssh …` line."""
+    if verb.verbatim in words:
+        return True
+    valued = {item.name for item in verb.arguments if item.is_option and item.kind != "flag"}
+    before = ["", *words]
+    named = [word for last, word in zip(before, words, strict=False) if last not in valued]
+    return before[-1] not in valued and all(word.startswith("--") for word in named)
 
 
 def matcher_for(session: Session) -> Callable[[CompletionContext], Any]:

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import atexit
-import concurrent.futures
 import os
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from jupyter_rmx.errors import RmxError
 from jupyter_rmx.magics.keys import Keys
+from jupyter_rmx.magics.names import Remembered
 from jupyter_rmx.magics.runner import Runner, current_runner
-from jupyter_rmx.models import VM
+from jupyter_rmx.models import VM, Machine, SSHHost
 
 if TYPE_CHECKING:
     from jupyter_rmx.background import ServerUse
     from jupyter_rmx.client import HttpRemoteMachines
 
 NAMES_KEEP_S = 5.0
-COMPLETION_S = 0.3
-"""Longest wait for names while a user presses Tab."""
+HOSTS_KEEP_S = 30.0
 
 
 class Session:
@@ -32,7 +29,10 @@ class Session:
         self._use: ServerUse | None = None
         self._client: HttpRemoteMachines | None = None
         self._stop_beats: Callable[[], None] = lambda: None
-        self._names: tuple[float, list[VM]] | None = None
+        self._names: Remembered[Machine] = Remembered(NAMES_KEEP_S)
+        self._hosts: Remembered[SSHHost] = Remembered(HOSTS_KEEP_S)
+        self.default_machine: str | None = None
+        """What `%%vm` means without a name; of this kernel only."""
         self._said: set[str] = set()
         self._pid = os.getpid()
 
@@ -57,8 +57,10 @@ class Session:
         return self._client
 
     def service_if_there(self) -> HttpRemoteMachines | None:
-        """The client that is in use, for what must not start anything."""
-        return self._client
+        """The client of a server that lives already, for what must not start one."""
+        from jupyter_rmx.connection import find_connection
+
+        return self.service() if find_connection() is not None else self._client
 
     def _is_forked(self) -> bool:
         return self._pid != os.getpid()
@@ -86,9 +88,21 @@ class Session:
             use.release()
         atexit.unregister(self.close)
 
-    def saw(self, machines: list[VM]) -> None:
+    def saw(self, machines: list[Machine]) -> None:
         """Remember the machines for the completion."""
-        self._names = (time.monotonic(), machines)
+        self._names.saw(machines)
+
+    def forget(self, machine: str) -> None:
+        """A machine is no longer there: neither offered, nor the default one."""
+        self._names.forget()
+        if self.default_machine == machine:
+            self.default_machine = None
+
+    def renamed(self, machine: str, new: str) -> None:
+        """A machine has another name."""
+        self._names.forget()
+        if self.default_machine == machine:
+            self.default_machine = new
 
     def notice_of(self, vm: VM) -> str:
         """What the provider wants said of its machine (as that its ports are shared), the first time only."""
@@ -98,17 +112,15 @@ class Session:
         self._said.add(notice)
         return notice
 
-    def machines_for_completion(self) -> list[VM]:
-        """The machines, at most some seconds old; asked for only where a server is in use, and not for long."""
-        if self._names is None or time.monotonic() - self._names[0] > NAMES_KEEP_S:
-            client = self.service_if_there()
-            if client is not None:
-                future = self.runner.submit(client.list())
-                try:
-                    self.saw(future.result(COMPLETION_S))
-                except (RmxError, concurrent.futures.TimeoutError):
-                    future.cancel()  # old names, or none, are better than a Tab key that hangs
-        return self._names[1] if self._names else []
+    def machines_for_completion(self) -> Sequence[Machine]:
+        """The machines, at most some seconds old."""
+        client = self.service_if_there()
+        return self._names.get(self.runner, client.list if client is not None else None)
+
+    def hosts_for_completion(self) -> Sequence[SSHHost]:
+        """The hosts that could be attached."""
+        client = self.service_if_there()
+        return self._hosts.get(self.runner, client.ssh_hosts if client is not None else None)
 
 
 def _say(line: str) -> None:

@@ -128,7 +128,7 @@ class Follower:
     def _given_up(self) -> TransportError:
         return TransportError(
             f"The command on {self._machine} did not end after SIGINT, SIGTERM and SIGKILL; it may still be running there.",
-            hint=f"Look with: %vm ls; to end it with its machine: %vm destroy {self._machine}",
+            hint=f"Look with: %vm exec {self._machine} -- ps x",
             code="ssh_no_answer",
         )
 

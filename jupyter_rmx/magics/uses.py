@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from jupyter_rmx.command_line import Request
-from jupyter_rmx.magics.display import Machine, Shown, SnapshotKept
+from jupyter_rmx.magics.display import Shown, SnapshotKept
+from jupyter_rmx.magics.machines import MachineCard
 from jupyter_rmx.magics.session import Session
 from jupyter_rmx.models import VM, check_machine_name
 
@@ -18,26 +19,27 @@ def name_of(request: Request) -> str:
 def pause(session: Session, request: Request) -> Shown:
     """`%vm pause NAME`."""
     name = name_of(request)
-    return Machine(session.runner.call(session.service().pause(name), f"Pausing {name}"))
+    return MachineCard(session.runner.call(session.service().pause(name), f"Pausing {name}"))
 
 
 def resume(session: Session, request: Request) -> Shown:
     """`%vm resume NAME`."""
     name = name_of(request)
-    return Machine(session.runner.call(session.service().resume(name), f"Resuming {name}"))
+    return MachineCard(session.runner.call(session.service().resume(name), f"Resuming {name}"))
 
 
 def info(session: Session, request: Request) -> Shown:
     """`%vm info NAME`."""
-    return Machine(session.runner.call(session.service().get(name_of(request))), full=True)
+    return MachineCard(session.runner.call(session.service().get(name_of(request))), full=True)
 
 
 def rename(session: Session, request: Request) -> Shown:
     """`%vm rename NAME NEW`."""
     name, new = name_of(request), check_machine_name(request.values["new"])
-    vm = session.runner.call(session.service().rename(name, new), f"Renaming {name}")
+    machine = session.runner.call(session.service().rename(name, new), f"Renaming {name}")
     session.keys.drop(name)
-    return Machine(vm)
+    session.renamed(name, machine.name)
+    return MachineCard(machine)
 
 
 def snapshot(session: Session, request: Request) -> Shown:
@@ -67,7 +69,7 @@ def _new_name(request: Request) -> str | None:
 
 
 def _made(session: Session, vm: VM) -> Shown:
-    return Machine(vm, session.notice_of(vm))
+    return MachineCard(vm, session.notice_of(vm))
 
 
 USES: dict[str, Callable[[Session, Request], Shown]] = {

@@ -11,8 +11,10 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_exp
 
 from jupyter_rmx.command_line import Request, parse_line, parse_target
 from jupyter_rmx.errors import RemoteCommandError, RmxError, UsageError
-from jupyter_rmx.magics.display import Destroyed, Help, Machine, Machines, OpenPort, Shown, Uploaded
+from jupyter_rmx.magics import attach
+from jupyter_rmx.magics.display import Destroyed, Help, OpenPort, Shown, Uploaded
 from jupyter_rmx.magics.failure import tame
+from jupyter_rmx.magics.machines import MachineCard, MachineTable
 from jupyter_rmx.magics.session import Session
 from jupyter_rmx.magics.stream import run_there
 from jupyter_rmx.magics.uses import USES
@@ -23,13 +25,16 @@ PYTHON = "exec python3 -u -"
 
 @magics_class
 class VMMagics(Magics):
-    """`%vm VERB …` and `%%vm NAME`."""
+    """`%vm VERB …` and `%%vm [NAME]`."""
 
     def __init__(self, shell: Any, session: Session) -> None:
         super().__init__(shell=shell)
         self._session = session
         self._verbs: dict[str, Callable[[Request], Shown | None]] = {
             "create": self._create,
+            "attach": lambda request: attach.attach(session, request, shell),
+            "detach": partial(attach.detach, session),
+            "use": partial(attach.use, session),
             "ls": self._ls,
             "exec": self._exec,
             "upload": self._upload,
@@ -70,12 +75,12 @@ class VMMagics(Magics):
             self._session.service().create(spec, key=keys.of(spec)), "Making the machine"
         )
         keys.made(spec, vm.name, vm.id)
-        return Machine(vm, self._session.notice_of(vm))
+        return MachineCard(vm, self._session.notice_of(vm))
 
     def _ls(self, _request: Request) -> Shown:
         machines = self._session.runner.call(self._session.service().list())
         self._session.saw(machines)
-        return Machines(machines)
+        return MachineTable(machines, default=self._session.default_machine)
 
     def _exec(self, request: Request) -> None:
         assert request.tail is not None
@@ -103,6 +108,7 @@ class VMMagics(Magics):
         for name in names:
             self._session.runner.call(service.destroy(name), f"Destroying {name}")
             self._session.keys.drop(name)
+            self._session.forget(name)
         return Destroyed(names)
 
     # -- cells --------------------------------------------------------------------------------------------------
@@ -123,7 +129,7 @@ class VMMagics(Magics):
         return None
 
     def _run(self, request: Request, spec: ExecSpec, stdin: bytes | None) -> None:
-        machine = check_machine_name(request.values["machine"])
+        machine = attach.machine_of(self._session, request)
         end = run_there(
             self._session.runner, self._session.service(), machine, spec, stdin=stdin, write=_write_out
         )

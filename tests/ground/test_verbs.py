@@ -1,5 +1,7 @@
 """The table of verbs, and what becomes of what a user typed."""
 
+import shlex
+
 import pytest
 
 from jupyter_rmx.command_line import overview, parse_argv, parse_env, parse_line, parse_target
@@ -24,10 +26,11 @@ def test_every_verb_explains_itself(face):
 
 
 def test_the_verbs_of_the_contract():
-    first = ["create", "ls", "info", "exec", "upload", "open"]
+    first = ["create", "ls", "info", "use", "attach", "detach", "exec", "upload", "open"]
     then = ["pause", "resume", "snapshot", "restore", "fork", "rename", "destroy"]
     assert [verb.name for verb in verbs_of("magic")] == first + then
     assert {verb.name for verb in VERBS} - {verb.name for verb in verbs_of("magic")} == {"serve"}
+    assert {verb.name for verb in VERBS} - {verb.name for verb in verbs_of("cli")} == {"use"}
 
 
 @pytest.mark.parametrize(
@@ -65,7 +68,13 @@ def test_a_process_gives_one_word_as_shell_text_and_several_as_a_program():
         ("ls -- x", "usage_bad_arguments", "--"),
         ("exec demo", "usage_bad_command", "--"),
         ("exec demo --", "usage_bad_command", "--"),
-        ("exec -- ls", "usage_bad_arguments", "NAME"),
+        ("exec a b -- ls", "usage_bad_arguments", "b"),
+        ("use", "usage_bad_arguments", "NAME"),
+        ("detach", "usage_bad_arguments", "NAME"),
+        ("attach", "usage_bad_arguments", "TARGET"),
+        ("attach a b", "usage_bad_arguments", "b"),
+        ("attach -p 2200 me@host", "usage_bad_arguments", "%vm attach ssh -p 2200"),
+        ("attach gpu01 -- ls", "usage_bad_arguments", "--"),
         ("upload demo", "usage_bad_arguments", "FILE"),
         ("destroy", "usage_bad_arguments", "NAME"),
         ("upload demo 'x", "usage_bad_arguments", "quotation"),
@@ -111,3 +120,69 @@ def test_a_cell_has_its_own_options():
 )
 def test_a_port_may_carry_a_path(target, expected):
     assert parse_target(target) == expected
+
+
+@pytest.mark.parametrize(
+    ("typed", "target"),
+    [
+        ("gpu01", "gpu01"),
+        ("me@host:2200", "me@host:2200"),
+        ("ssh://me@[::1]:22", "ssh://me@[::1]:22"),
+        ("ssh:gpu01", "ssh:gpu01"),
+        ("'ssh -p 2200 me@host'", "ssh -p 2200 me@host"),
+        ("ssh -p 2200 -J bastion me@host", "ssh -p 2200 -J bastion me@host"),
+        ("ssh -o 'ProxyCommand=nc \"%h\" 22' -- h -v", "ssh -o 'ProxyCommand=nc \"%h\" 22' -- h -v"),
+        ("ssh --name not-ours h", "ssh --name not-ours h"),
+        ("ssh -h", "ssh -h"),
+        ("ssh 'open", "ssh 'open"),
+        ("$ ssh  -vp2200   h", "$ ssh  -vp2200   h"),
+        ("ssh ssh", "ssh ssh"),
+    ],
+)
+def test_a_target_is_taken_as_it_was_pasted(typed, target):
+    request = parse_line(f"attach --name n --startup 'ssh on; top' {typed} ;", "magic")
+    assert request.values | {"debug": False} == {
+        "target": target,
+        "name": "n",
+        "startup": "ssh on; top",
+        "ssh": False,
+        "debug": False,
+    }
+    assert request.tail is None
+
+
+def test_our_options_may_stand_behind_a_target_that_is_one_word():
+    assert parse_line("attach gpu01 --name ssh --ssh", "magic").values == {
+        "target": "gpu01",
+        "name": "ssh",
+        "startup": None,
+        "ssh": True,
+        "debug": False,
+    }
+
+
+@pytest.mark.parametrize("typed", ["ssh -p 2200 -J bastion me@host", "ssh -o 'ProxyCommand=a b' -- h"])
+def test_a_shells_words_make_the_same_target(typed):
+    words = shlex.split(typed)
+    for argv in (
+        ["attach", "--json", *words],
+        ["attach", "--json", "$", *words],
+        ["attach", "--json", typed],
+    ):
+        request = parse_argv(argv, "cli")
+        assert request.values["json"] is True
+        assert shlex.split(request.values["target"]) == words
+
+
+def test_a_machine_that_is_not_named_is_the_default_one_in_notebooks_only():
+    assert parse_line("exec -- ls", "magic").values["machine"] is None
+    assert parse_line("exec --cwd d demo -- ls", "magic").values["machine"] == "demo"
+    assert parse_line("--python", "cell").values["machine"] is None
+    assert "default machine" in parse_line("exec -h", "magic").help_text
+    assert "default machine" not in parse_argv(["exec", "-h"], "cli").help_text
+    with pytest.raises(UsageError, match="NAME"):
+        parse_argv(["exec", "--", "ls"], "cli")
+
+
+def test_an_option_may_stand_before_a_name_that_may_be_missing():
+    assert parse_line("create --provider local demo", "magic").values["name"] == "demo"

@@ -161,7 +161,7 @@ def test_bad_input_is_one_clear_line(ip, capsys, tmp_path, line, code, says):
 
 
 def test_bad_cells_are_one_clear_line(ip, capsys):
-    assert failure(ip, capsys, "%%vm\nls")[0].code == "usage_bad_arguments"
+    assert failure(ip, capsys, "%%vm\nls")[0].code == "usage_no_machine"
     assert failure(ip, capsys, "%%vm demo\n  ")[0].code == "usage_bad_command"
     assert failure(ip, capsys, "%%vm nope\nls")[0].code == "vm_not_found"
 

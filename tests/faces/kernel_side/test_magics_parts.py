@@ -1,15 +1,17 @@
 """Parts of the magics without a server: keys, text, batches."""
 
 import asyncio
+import re
 from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from jupyter_rmx.magics.display import Machine, Machines, OpenPort
+from jupyter_rmx.magics.display import OpenPort
 from jupyter_rmx.magics.keys import KEEP_S, Keys
+from jupyter_rmx.magics.machines import DefaultCard, MachineCard, MachineTable
 from jupyter_rmx.magics.stream import EVENTS_AHEAD, Running
 from jupyter_rmx.magics.text import StreamText
-from jupyter_rmx.models import VM, Exit, Output, PortLink, VMSpec
+from jupyter_rmx.models import VM, ConnectionState, Exit, Output, PortLink, SSHTarget, VMSpec, Workspace
 
 NOW = datetime(2030, 1, 2, tzinfo=timezone.utc)
 
@@ -117,21 +119,103 @@ def vm(name="demo", status="running", **fields):
     return VM("vm_1", name, "me", "local", status, NOW - timedelta(hours=2), **fields)
 
 
+def workspace(name="gpu01", destination="me@gpu01.lab", **fields):
+    state = fields.pop("connection", ConnectionState("ready"))
+    startup = fields.pop("startup", None)
+    target = SSHTarget(destination, **fields)
+    return Workspace("ws_1", name, "me", target, NOW - timedelta(days=3), startup, state)
+
+
 def test_no_machines_says_what_to_do():
-    bundle = Machines([])._repr_mimebundle_()
-    assert bundle["text/plain"] == "No machines yet. Make one: %vm create demo"
-    assert "%vm create demo" in bundle["text/html"]
+    bundle = MachineTable([])._repr_mimebundle_()
+    for kind in ("text/plain", "text/html"):
+        assert "%vm create demo" in bundle[kind] and "%vm attach me@host" in bundle[kind]
+
+
+BLOCKED = ConnectionState(
+    "blocked", code="ssh_auth_failed", reason="gpu03 takes no key of yours.", hint="Do so: %vm attach gpu03"
+)
+AGAIN = ConnectionState("reconnecting", 3, 4.0, "ssh_unreachable", "gpu02 does not answer.", "")
+
+
+def test_the_list_shows_vms_and_workspaces():
+    machines = MachineTable(
+        [
+            vm(),
+            workspace(port=2200),
+            workspace("gpu02", connection=AGAIN, jump_host="bastion"),
+            workspace("gpu03", connection=BLOCKED),
+            workspace("gpu04", "::1", port=22, connection=ConnectionState()),
+        ],
+        NOW,
+        default="gpu01",
+    )
+    lines = machines.text().splitlines()
+    assert [re.split(r" {2,}", line) for line in lines[:6]] == [
+        ["NAME", "STATUS", "KIND", "WHERE", "CREATED"],
+        ["demo", "running", "VM", "local", "2 h ago"],
+        ["gpu01", "ready", "workspace", "me@gpu01.lab:2200 over SSH", "3 d ago"],
+        [
+            "gpu02",
+            "reconnecting (attempt 3, next in 4 s)",
+            "workspace",
+            "me@gpu01.lab over SSH through bastion",
+            "3 d ago",
+        ],
+        ["gpu03", "blocked", "workspace", "me@gpu01.lab over SSH", "3 d ago"],
+        ["gpu04", "idle", "workspace", "[::1]:22 over SSH", "3 d ago"],
+    ]
+    assert (
+        len({line.index(word) for line, word in zip(lines[:3], ("WHERE", "local", "me@"), strict=True)}) == 1
+    )
+    assert lines[6:] == [
+        "gpu02: gpu02 does not answer.",
+        "gpu03: gpu03 takes no key of yours. Do so: %vm attach gpu03",
+        "Default machine: gpu01",
+    ]
+    html = machines.html()
+    assert html.count("<tr>") == 6
+    assert "--jp-error-color1" in html and "gpu03 takes no key of yours." in html
+
+
+def test_all_that_is_known_of_a_workspace():
+    card = MachineCard(
+        workspace(
+            identity_files=("/k/a", "/k/b"),
+            options=("HostKeyAlias=x",),
+            forward_agent=True,
+            startup="tmux new -A",
+            connection=BLOCKED,
+        ),
+        full=True,
+    )
+    text = card.text().splitlines()
+    assert text[:3] == [
+        "gpu01: blocked (me@gpu01.lab over SSH)",
+        "gpu03 takes no key of yours. Do so: %vm attach gpu03",
+        "Try again with: %vm attach gpu01",
+    ]
+    assert text[3] == "id: ws_1" and text[4].startswith("created: 20")
+    assert text[5:] == [
+        "keys: /k/a, /k/b",
+        "options: HostKeyAlias=x",
+        "flags: -A",
+        "its terminals run first: tmux new -A",
+    ]
+    assert "HostKeyAlias=x" in card.html()
+    assert "facts" not in MachineCard(workspace()).text() and "ws_1" not in MachineCard(workspace()).text()
 
 
 def test_the_list_is_a_table_and_a_sequence():
-    machines = Machines([vm(), vm("other", "failed")], NOW)
-    assert machines.text().splitlines()[1].split() == ["demo", "running", "local", "2", "h", "ago"]
+    machines = MachineTable([vm(), vm("other", "failed")], NOW)
+    assert machines.text().splitlines()[1].split() == ["demo", "running", "VM", "local", "2", "h", "ago"]
     assert machines[1].status == "failed"
     assert machines.html().count("<tr>") == 3
 
 
 def test_html_is_escaped():
-    for shown in (Machine(vm("<b>x")), Machines([vm("<b>x")], NOW)):
+    evil = workspace("<b>x", "<b>x")
+    for shown in (MachineCard(vm("<b>x")), MachineTable([vm("<b>x"), evil], NOW), DefaultCard(evil)):
         assert "<b>x" not in shown.html()
         assert "&lt;b&gt;x" in shown.html()
 
