@@ -71,16 +71,21 @@ class TransportRunner:
         self._connect = connect
 
     async def __call__(self, record: MachineRecord, command: str, *, timeout_s: float) -> CommandResult:
-        """Run it to its end; one that is not done in time is killed with its whole group."""
-        process = await (await self._connect(record.vm)).run(ExecSpec(command))
-        try:
-            return await asyncio.wait_for(_collect(process), timeout_s)
-        except (asyncio.TimeoutError, TimeoutError) as error:
-            with contextlib.suppress(RmxError, asyncio.TimeoutError, TimeoutError):
-                await asyncio.wait_for(process.signal("KILL"), KILL_S)
-            raise _timed_out(timeout_s) from error
-        finally:
-            await process.aclose()
+        """See `run_to_end`."""
+        return await run_to_end(await self._connect(record.vm), command, timeout_s=timeout_s)
+
+
+async def run_to_end(transport: Transport, command: str, *, timeout_s: float) -> CommandResult:
+    """Run a command to its end; one that is not done in time is killed with its whole group (`vm_exec_timeout`)."""
+    process = await transport.run(ExecSpec(command))
+    try:
+        return await asyncio.wait_for(_collect(process), timeout_s)
+    except (asyncio.TimeoutError, TimeoutError) as error:
+        with contextlib.suppress(RmxError, asyncio.TimeoutError, TimeoutError):
+            await asyncio.wait_for(process.signal("KILL"), KILL_S)
+        raise _timed_out(timeout_s) from error
+    finally:
+        await process.aclose()
 
 
 async def _collect(process: Process) -> CommandResult:
