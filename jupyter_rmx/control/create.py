@@ -95,6 +95,9 @@ class CreateFlow:
             known = await tx.machines.find(run.owner, data["machine"])
             if known is not None:
                 raise KnownError(known, by_key=False)
+            workspace = await tx.workspaces.find(run.owner, data["machine"])
+            if workspace is not None:
+                raise failures.name_in_use(workspace)
         else:
             data["machine"] = await _free_name(tx, run.owner)
         if await tx.machines.count_active(run.owner) >= context.settings.max_active_owner:
@@ -243,6 +246,7 @@ def _free(run: Run) -> bool:
 async def _free_name(tx: Transaction, owner: str) -> str:
     for _ in range(FREE_NAME_TRIES):
         name = f"vm-{secrets.token_hex(2)}"
-        if await tx.machines.find(owner, name) is None:
+        taken = await tx.machines.find(owner, name) or await tx.workspaces.find(owner, name)
+        if taken is None:
             return name
     raise UsageError("No free name was found.", hint="Give one: %vm create NAME", code="usage_bad_name")

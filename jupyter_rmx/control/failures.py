@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jupyter_rmx.errors import ProviderError, UsageError, WorkflowError
-from jupyter_rmx.models import check_machine_name
+from jupyter_rmx.models import VM, Machine, Workspace, check_machine_name
 from jupyter_rmx.store.machines import MachineRecord
 
 
@@ -50,6 +50,49 @@ def name_taken(name: str) -> WorkflowError:
         f"There is already a machine {name!r}, made with other parameters.",
         hint=f"Use it as it is, choose another name, or remove it first: %vm destroy {name}",
         code="vm_name_taken",
+    )
+
+
+def name_in_use(other: Machine) -> WorkflowError:
+    """Another machine has the name, whatever it is."""
+    what = "a host of yours" if isinstance(other, Workspace) else "a VM"
+    return WorkflowError(
+        f"There is already a machine {other.name!r}: {what}.",
+        hint=f"Choose another name, or give that one another: %vm rename {other.name} NEW-NAME",
+        code="vm_name_taken",
+    )
+
+
+def has_a_name(machine: Machine) -> WorkflowError:
+    """A host is attached already, or a VM there, and was asked for under another name."""
+    what = "host is attached already, as" if isinstance(machine, Workspace) else "is a VM, with the name"
+    return WorkflowError(
+        f"This {what} {machine.name!r}.",
+        hint=f"Use it under that name, or give it the other one: %vm rename {machine.name} NEW-NAME",
+        code="ssh_has_a_name",
+        details={"machine": machine.name},
+    )
+
+
+def no_startup(vm: VM) -> UsageError:
+    """A command for the terminals of a host was given for a VM."""
+    return UsageError(
+        f"{vm.name!r} is a VM: a command for its terminals cannot be kept.",
+        hint="Leave --startup out, and run the command in the terminal.",
+        code="usage_bad_startup",
+        details={"field": "startup"},
+    )
+
+
+def no_lifecycle(workspace: Workspace, what: str) -> ProviderError:
+    """A workspace is no VM."""
+    return ProviderError(
+        f"{workspace.name!r} is a host of yours, reached over SSH: it cannot be {what} from here.",
+        hint=f"Only VMs can. To let go of this host: %vm detach {workspace.name}",
+        code="vm_unsupported",
+        status=501,
+        retryable=False,
+        details={"machine": workspace.name},
     )
 
 

@@ -1,4 +1,4 @@
-"""The list of machines, page by page."""
+"""The list of machines, VMs alone or with workspaces, page by page."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import datetime
 
 from jupyter_rmx.control.machines import PAGE_MAX, MachineControl
 from jupyter_rmx.errors import RmxError
-from jupyter_rmx.models import VM
+from jupyter_rmx.models import Machine, Workspace
 from jupyter_rmx.store.machines import MachineRecord
 
 
@@ -15,14 +15,18 @@ from jupyter_rmx.store.machines import MachineRecord
 class Page:
     """Some machines, newest first; `after` is where the next page begins, None at the end."""
 
-    machines: list[VM]
+    machines: list[Machine]
     after: tuple[datetime, str] | None = None
 
 
 async def page_of(
-    control: MachineControl, *, limit: int = PAGE_MAX, after: tuple[datetime, str] | None = None
+    control: MachineControl,
+    *,
+    limit: int = PAGE_MAX,
+    after: tuple[datetime, str] | None = None,
+    workspaces: bool = False,
 ) -> Page:
-    """As `MachineControl.page`, and where the next page begins.
+    """As `MachineControl.page`, with workspaces among them if wanted, and where the next page begins.
 
     That place comes from the rows and not from what is shown: a machine that turns out to be gone while it is looked
     at must not end the list early. A page may so be shorter than `limit`.
@@ -31,13 +35,20 @@ async def page_of(
     async with context.store.read() as tx:
         records = await tx.machines.page(context.owner, limit=limit + 1, after=after)
         left = [] if after is not None else await tx.machines.unfinished(context.owner)
-    more, records = len(records) > limit, list(records)[:limit]
-    seen = await control.observer.look_at_all([record for record in records if _is_cheap(control, record)])
-    now = {record.vm.id: record.vm for record in seen}
-    shown = [now.get(record.vm.id, record.vm) for record in records]
-    machines = [vm for vm in shown if vm.status != "destroyed"] + [record.vm for record in left]
-    last = records[-1].vm if more else None
-    return Page(machines, (last.created_at, last.id) if last else None)
+        hosts = await tx.workspaces.page(context.owner, limit=limit + 1, after=after) if workspaces else []
+    rows: list[Machine] = [*(record.vm for record in records), *hosts]
+    rows.sort(key=_place, reverse=True)
+    more, rows = len(rows) > limit, rows[:limit]
+    shown = {row.id for row in rows}
+    cheap = [record for record in records if record.vm.id in shown and _is_cheap(control, record)]
+    now = {record.vm.id: record.vm for record in await control.observer.look_at_all(cheap)}
+    machines: list[Machine] = [now.get(row.id, row) for row in rows]
+    machines = [one for one in machines if isinstance(one, Workspace) or one.status != "destroyed"]
+    return Page(machines + [record.vm for record in left], _place(rows[-1]) if more else None)
+
+
+def _place(machine: Machine) -> tuple[datetime, str]:
+    return machine.created_at, machine.id
 
 
 def _is_cheap(control: MachineControl, record: MachineRecord) -> bool:

@@ -31,6 +31,9 @@ async def rename(control: MachineControl, machine: str, name: str) -> VM:
             other = await tx.machines.find(context.owner, name)
             if other is not None:
                 raise failures.name_taken(name)
+            workspace = await tx.workspaces.find(context.owner, name)
+            if workspace is not None:
+                raise failures.name_in_use(workspace)
             if await tx.machines.change(record.vm.id, values={"name": name}, statuses=SETTLED):
                 vm = replace(record.vm, name=name)
                 context.tell_state(tx, vm)

@@ -8,6 +8,7 @@ import secrets
 
 from jupyter_rmx.errors import UsageError
 
+MACHINE_NAME_MAX = 40
 MACHINE_NAME_RULE = "1 to 40 of a-z, 0-9 and '-', with no '--' and no '-' at either end"
 _MACHINE_NAME = re.compile(r"(?!-)(?!.*--)[a-z0-9-]{1,40}(?<!-)", re.ASCII)
 _PORT = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)

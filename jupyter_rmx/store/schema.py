@@ -178,6 +178,8 @@ workspaces = Table(
     Column("target", JSON, nullable=False),
     Column("startup", Text),
     Column("created_at", UtcDateTime, nullable=False),
+    # When somebody got in for the first time. None: never yet, and the row goes if that fails.
+    Column("connected_at", UtcDateTime),
     Index("workspaces_name", "owner", "name", unique=True),
     Index("workspaces_key", "owner", "transport_key", unique=True),
     Index("workspaces_page", "owner", "created_at", "id"),

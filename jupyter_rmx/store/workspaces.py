@@ -67,9 +67,16 @@ class WorkspaceRows:
         query = update(workspaces).where(workspaces.c.id == workspace_id).values(**values)
         return (await self._connection.execute(query)).rowcount > 0
 
-    async def remove(self, workspace_id: str) -> bool:
-        """Delete a row; False if it is gone already."""
+    async def connected(self, workspace_id: str, at: datetime) -> None:
+        """Somebody got in; the first time counts."""
+        query = update(workspaces).where(workspaces.c.id == workspace_id, workspaces.c.connected_at.is_(None))
+        await self._connection.execute(query.values(connected_at=at))
+
+    async def remove(self, workspace_id: str, *, only_untried: bool = False) -> bool:
+        """Delete a row; False if it is gone already, or with `only_untried` if somebody got in before."""
         query = delete(workspaces).where(workspaces.c.id == workspace_id)
+        if only_untried:
+            query = query.where(workspaces.c.connected_at.is_(None))
         return (await self._connection.execute(query)).rowcount > 0
 
     async def _one(self, condition: Any) -> Workspace | None:

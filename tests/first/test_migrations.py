@@ -187,8 +187,10 @@ async def test_a_database_of_the_first_release_is_upgraded_with_its_rows(store_u
 
 
 SECOND_RELEASE = (
-    "INSERT INTO vms (id, owner, name, status, active, provider, details, created_at, fingerprint, version) "
-    "VALUES ('vm_1', 'me', 'demo', 'running', {true}, 'local', '{{}}', '2026-11-24 12:00:00', 'f', 3)",
+    (
+        "INSERT INTO vms (id, owner, name, status, active, provider, details, created_at, fingerprint, version) "
+        "VALUES ('vm_1', 'me', 'demo', 'running', {true}, 'local', '{{}}', '2026-11-24 12:00:00', 'f', 3)"
+    ),
     "INSERT INTO events (owner, type, at, data) VALUES ('me', 'vm.created', '2026-11-24 12:00:00', '{{}}')",
 )
 

@@ -78,6 +78,18 @@ async def test_changes_and_ends(store):
     assert await insert(store, workspace(9, name="big"), "key")
 
 
+async def test_a_row_that_was_never_connected_can_be_taken_back_and_no_other(store, other):
+    for number in (1, 2):
+        await insert(store, workspace(number), f"key-{number}")
+    async with other.write() as tx:
+        await tx.workspaces.connected("ws_2", NOW)
+    async with store.write() as tx:
+        assert await tx.workspaces.remove("ws_1", only_untried=True)
+        assert not await tx.workspaces.remove("ws_2", only_untried=True)
+    async with store.read() as tx:
+        assert [one.id for one in await tx.workspaces.page("me", limit=9)] == ["ws_2"]
+
+
 async def test_pages_hold_each_row_once_newest_first(store):
     for number in range(9):
         at = NOW + timedelta(seconds=number // 3)  # some are of the same moment

@@ -19,6 +19,7 @@ def upgrade() -> None:
         sa.Column("target", sa.JSON, nullable=False),
         sa.Column("startup", sa.Text),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("connected_at", sa.DateTime(timezone=True)),
     )
     op.create_index("workspaces_name", "workspaces", ["owner", "name"], unique=True)
     op.create_index("workspaces_key", "workspaces", ["owner", "transport_key"], unique=True)
