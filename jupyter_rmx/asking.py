@@ -68,7 +68,7 @@ def nobody_answers(question: Question, where: str) -> TransportError:
     kind = question.prompts[0].kind if question.prompts else "answer"
     return TransportError(
         f"{question.machine} asks {asked or 'something'}, and nobody can answer here.",
-        hint=f"{_HELP[kind]}; or answer {where}: %vm attach {question.machine}",
+        hint=f"{_HELP[kind]}; or attach it {where}, where you can answer.",
         code=NEEDS_ANSWER,
         retryable=False,
     )

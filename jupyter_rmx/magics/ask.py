@@ -81,9 +81,7 @@ def _answer(session: Session, question: Question, person: Person) -> Attached:
         raise nobody_answers(question, _WHERE) from None
     if answers is None:
         _give_up(session, question)
-        raise interrupted(
-            f"Attaching {question.machine} was given up: it is not connected. Again: %vm attach {question.machine}"
-        )
+        raise interrupted(f"Attaching {question.machine} was given up: it is not connected.")
     return _send(session, question, answers)
 
 
