@@ -7,5 +7,6 @@ fake_base           Fake: what both have: a journal of calls over all processes,
 fake_entry          lets a Jupyter server of its own find the fake provider by an entry point
 fake_truth, fake_machines, fake_endpoints   parts of these
 server              JupyterServer: a Jupyter server in a process of its own
+relay               FaultRelay: a TCP relay that cuts, resets, stalls, delays and slows on order
 streams             byte streams over TCP
 """

@@ -11,42 +11,11 @@ from typing import Protocol, runtime_checkable
 from jupyter_rmx.errors import RmxError, TransportError
 from jupyter_rmx.models.connection import ConnectionState
 from jupyter_rmx.transports.base import Transport
-from jupyter_rmx.transports.reconnect import Reconnect, ReconnectRules, parked_error
+from jupyter_rmx.transports.reconnect import NEEDS_ANSWER, Reconnect, ReconnectRules, parked_error
+from jupyter_rmx.transports.timing import Timer, Timing
 
 OpenTransport = Callable[[], Awaitable[Transport]]
 _log = logging.getLogger(__name__)
-
-
-class Timer(Protocol):
-    """A call that is to come."""
-
-    def cancel(self) -> None:
-        """It shall not come."""
-        ...
-
-
-class Timing(Protocol):
-    """Time as links use it; tests give one that is moved by hand."""
-
-    def monotonic(self) -> float:
-        """Seconds that never go back."""
-        ...
-
-    def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
-        """Call once, `delay_s` from now."""
-        ...
-
-
-class LoopTiming:
-    """The running event loop's own time."""
-
-    def monotonic(self) -> float:
-        """Seconds that never go back."""
-        return asyncio.get_running_loop().time()
-
-    def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
-        """Call once, `delay_s` from now."""
-        return asyncio.get_running_loop().call_later(delay_s, callback)
 
 
 @runtime_checkable
@@ -94,6 +63,7 @@ class Link:
         self._dropped = False
         self._transport: Transport | None = None
         self._ready_at = self._used_at = 0.0
+        self._was_in_use = False
         self._attempt: asyncio.Task[Transport] | None = None
         self._attempt_is_ours = False
         self._next: Timer | None = None
@@ -139,7 +109,7 @@ class Link:
                 return await _share(self._attempt)
             except TransportError as error:
                 # We tried by ourselves, where nobody could be asked; who is here now perhaps can be.
-                if not (asked and ours and error.code == "ssh_needs_answer"):
+                if not (asked and ours and error.code == NEEDS_ANSWER):
                     raise
 
     async def _wait_for_attempt(self) -> None:
@@ -182,6 +152,7 @@ class Link:
     def _ready(self, transport: Transport) -> None:
         self._transport = transport
         self._ready_at = self._used_at = self._timing.monotonic()
+        self._was_in_use = False
         self._set_idle_timer(self._idle_s)
         self._tell(ConnectionState("ready"))
         if isinstance(transport, _TellsWhenClosed):
@@ -222,13 +193,14 @@ class Link:
         if self.kept is not None and self._attempt is None and self._transport is None:
             self._begin(self.kept, ours=True)
 
-    def rearm(self) -> None:
-        """Try at once what waits or is parked, with a clean record; what is ready, idle or tried is left alone."""
-        if (
-            self.kept is not None
-            and self._attempt is None
-            and self.state.status in {"reconnecting", "blocked"}
-        ):
+    def rearm(self, *, asked: bool) -> None:
+        """Try at once what waits or is parked, with a clean record; what is ready, idle or tried is left alone.
+
+        Where a person must answer, only a person (`asked`) makes us try: else each new network would ring a phone.
+        """
+        if self.kept is None or self._attempt is not None or (not asked and self.state.code == NEEDS_ANSWER):
+            return
+        if self.state.status in {"reconnecting", "blocked"}:
             self._retry.rearm()
             self._begin(self.kept, ours=True)
 
@@ -260,11 +232,14 @@ class Link:
         transport = self._transport
         if transport is None:
             return
-        if self.holds or (isinstance(transport, _KnowsItsUse) and transport.in_use):
-            self.touch()
+        was_in_use = self._was_in_use
+        self._was_in_use = bool(self.holds) or (isinstance(transport, _KnowsItsUse) and transport.in_use)
+        if self._was_in_use:
             # What is open does not tell when it ends; to look ten times in `idle_s` is near enough.
             self._set_idle_timer(self._idle_s / 10)
             return
+        if was_in_use:
+            self.touch()
         left = self._used_at + self._idle_s - self._timing.monotonic()
         if left > 0:
             self._set_idle_timer(left)

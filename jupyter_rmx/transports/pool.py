@@ -14,8 +14,9 @@ from contextlib import asynccontextmanager
 from jupyter_rmx.errors import TransportError
 from jupyter_rmx.models.connection import ConnectionState
 from jupyter_rmx.transports.base import Transport
-from jupyter_rmx.transports.link import Link, LoopTiming, OpenTransport, Timing
+from jupyter_rmx.transports.link import Link, OpenTransport
 from jupyter_rmx.transports.reconnect import ReconnectRules
+from jupyter_rmx.transports.timing import LoopTiming, Timing
 
 IDLE_S = 600.0
 OnState = Callable[[str, ConnectionState], None]
@@ -104,12 +105,15 @@ class TransportPool:
         """A person asks for it: what waits for its next try, or is parked, is tried now."""
         link = self._links.get(key)
         if link is not None:
-            link.rearm()
+            link.rearm(asked=True)
 
     def rearm_all(self) -> None:
-        """The network has changed, or the computer woke up: try now all that wait or are parked."""
+        """The network has changed, or the computer woke up: try now all that wait or are parked.
+
+        Left alone are those whose server would ask a person something.
+        """
         for link in list(self._links.values()):
-            link.rearm()
+            link.rearm(asked=False)
 
     async def drop(self, key: str) -> None:
         """Close the transport of `key`, give up an attempt to open one, and keep it no longer."""

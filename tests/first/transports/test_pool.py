@@ -8,64 +8,13 @@ import pytest
 
 from jupyter_rmx.errors import TransportError
 from jupyter_rmx.transports.pool import TransportPool
-
-
-class Line:
-    """A transport in memory that says when it is gone."""
-
-    def __init__(self, key="k"):
-        self.key = key
-        self.capabilities = frozenset()
-        self.state = "ready"
-        self.closed = 0
-        self._callbacks = []
-
-    def on_closed(self, callback):
-        self._callbacks.append(callback)
-
-    def lose(self):
-        self.state = "closed"
-        for callback in self._callbacks:
-            callback()
-
-    async def aclose(self):
-        self.closed += 1
-        self.lose()
-
-
-class SilentLine(Line):
-    """One that does not; its `state` has to be asked."""
-
-    on_closed = None
-
-
-class Opener:
-    """Counts, and waits until it is let go."""
-
-    def __init__(self, kind=Line, error=None):
-        self.made = []
-        self.go = asyncio.Event()
-        self.calls = 0
-        self._kind, self._error = kind, error
-
-    async def __call__(self):
-        self.calls += 1
-        await self.go.wait()
-        if self._error is not None:
-            raise self._error
-        self.made.append(self._kind())
-        return self.made[-1]
-
-
-async def _settle():
-    for _ in range(5):
-        await asyncio.sleep(0)
+from tests.lines import HandTiming, Line, Opener, SilentLine, ready_opener, settle
 
 
 async def test_concurrent_demand_opens_once():
     pool, opener = TransportPool(), Opener()
     tasks = [asyncio.create_task(pool.get("k", opener)) for _ in range(20)]
-    await _settle()
+    await settle()
     opener.go.set()
     got = await asyncio.gather(*tasks)
     assert opener.calls == 1
@@ -86,7 +35,7 @@ async def test_failure_reaches_all_and_is_forgotten():
     error = TransportError("no", hint="h", code="ssh_refused")
     pool, opener = TransportPool(), Opener(error=error)
     tasks = [asyncio.create_task(pool.get("k", opener)) for _ in range(3)]
-    await _settle()
+    await settle()
     opener.go.set()
     assert await asyncio.gather(*tasks, return_exceptions=True) == [error] * 3
     assert opener.calls == 1
@@ -98,9 +47,9 @@ async def test_failure_reaches_all_and_is_forgotten():
 async def test_one_that_gives_up_does_not_take_the_others_along():
     pool, opener = TransportPool(), Opener()
     first, second = (asyncio.create_task(pool.get("k", opener)) for _ in range(2))
-    await _settle()
+    await settle()
     first.cancel()
-    await _settle()
+    await settle()
     assert first.cancelled()
     opener.go.set()
     assert await second is opener.made[0]
@@ -110,9 +59,9 @@ async def test_one_that_gives_up_does_not_take_the_others_along():
 async def test_all_give_up_and_the_next_gets_what_was_opened():
     pool, opener = TransportPool(), Opener()
     only = asyncio.create_task(pool.get("k", opener))
-    await _settle()
+    await settle()
     only.cancel()
-    await _settle()
+    await settle()
     opener.go.set()
     assert await pool.get("k", opener) is opener.made[0]
     assert opener.calls == 1
@@ -147,7 +96,7 @@ async def test_drop_closes():
 async def test_drop_while_opening_is_an_error_for_those_who_wait():
     pool, opener = TransportPool(), Opener()
     waiting = asyncio.create_task(pool.get("k", opener))
-    await _settle()
+    await settle()
     await pool.drop("k")
     with pytest.raises(TransportError) as caught:
         await waiting
@@ -160,7 +109,7 @@ async def test_a_closed_pool_has_nothing_and_gives_nothing():
     opener.go.set()
     first = await pool.get("k", opener)
     waiting = asyncio.create_task(pool.get("slow", slow))
-    await _settle()
+    await settle()
     await pool.aclose()
     assert first.closed == 1
     with pytest.raises(TransportError):
@@ -168,6 +117,118 @@ async def test_a_closed_pool_has_nothing_and_gives_nothing():
     with pytest.raises(TransportError) as caught:
         await pool.get("k", opener)
     assert caught.value.code == "ssh_closed"
+
+
+async def test_closed_when_idle_and_opened_again_when_wanted():
+    timing, told = HandTiming(), []
+    pool = TransportPool(
+        idle_s=600, timing=timing, on_state=lambda key, state: told.append((key, state.status))
+    )
+    open_one = ready_opener()
+    first = await pool.get("k", open_one)
+    timing.advance(599)
+    assert await pool.get("k", open_one) is first  # used: it has 600 s again
+    timing.advance(599)
+    assert pool.keys() == ["k"]
+    timing.advance(1)
+    await settle()
+    assert first.closed == 1
+    assert pool.keys() == []
+    assert pool.state("k").status == "idle"
+    assert await pool.get("k", open_one) is not first
+    assert told == [("k", word) for word in ("connecting", "ready", "idle", "connecting", "ready")]
+
+
+async def test_what_is_open_on_it_keeps_it_open():
+    timing, open_one = HandTiming(), ready_opener()
+    pool = TransportPool(idle_s=600, timing=timing)
+    line = await pool.get("k", open_one)
+    line.in_use = True
+    timing.advance(5000)
+    assert pool.keys() == ["k"]
+    line.in_use = False
+    timing.advance(599)
+    assert pool.keys() == ["k"]
+    timing.advance(61)  # a tenth of the time may pass until the end of use is noticed
+    await settle()
+    assert line.closed == 1
+
+
+async def test_leases_are_counted():
+    timing, open_one = HandTiming(), ready_opener()
+    pool = TransportPool(idle_s=600, timing=timing)
+    async with pool.lease("k", open_one) as line:
+        async with pool.lease("k", open_one) as same:
+            assert same is line
+            timing.advance(5000)
+        timing.advance(5000)
+        assert pool.keys() == ["k"]
+    timing.advance(599)
+    assert pool.keys() == ["k"]
+    timing.advance(61)
+    await settle()
+    assert line.closed == 1
+    assert open_one.calls == 1
+
+
+async def test_a_lease_of_what_cannot_be_opened_leaves_nothing():
+    timing = HandTiming()
+    pool = TransportPool(timing=timing)
+    with pytest.raises(TransportError):
+        async with pool.lease("k", ready_opener(TransportError("no", hint="h", code="ssh_refused"))):
+            pytest.fail("there is none")
+    assert pool._links == {}
+    assert timing.waiting == []
+
+
+async def test_one_that_was_closed_as_idle_while_it_is_asked_for():
+    """The old one goes on closing behind the scenes; nobody gets it."""
+    timing, open_one = HandTiming(), ready_opener()
+    pool = TransportPool(idle_s=600, timing=timing)
+    first = await pool.get("k", open_one)
+    leave = asyncio.Event()
+
+    async def slowly():
+        await leave.wait()
+        first.closed += 1
+
+    first.aclose = slowly
+    timing.advance(600)
+    second = await pool.get("k", open_one)
+    assert second is not first
+    closing = asyncio.create_task(pool.aclose())
+    await settle()
+    assert second.closed == 1
+    assert not closing.done()
+    leave.set()
+    await closing
+    assert first.closed == 1
+
+
+async def test_nothing_is_remembered_of_what_is_over():
+    timing, open_one = HandTiming(), ready_opener()
+    pool = TransportPool(idle_s=600, timing=timing)
+    for way in ("idle", "lost", "dropped"):
+        line = await pool.get(way, open_one)
+        if way == "idle":
+            timing.advance(600)
+        elif way == "lost":
+            line.lose()
+        else:
+            await pool.drop(way)
+    await settle()
+    assert pool._links == {}
+    assert timing.waiting == []
+
+
+async def test_who_listens_cannot_break_it(caplog):
+    def listener(key, state):
+        raise ValueError("my own affair")
+
+    pool, open_one = TransportPool(on_state=listener), ready_opener()
+    assert await pool.get("k", open_one) is open_one.made[0]
+    assert "my own affair" in caplog.text
+    await pool.aclose()
 
 
 def test_the_pool_is_light():
