@@ -16,14 +16,16 @@ Values = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True)
 class Resolved:
-    """The settings of one connection. Paths are as ssh writes them: `~`, `%h` and `${NAME}` may be in them (tokens).
+    """The settings of one connection.
 
-    Times are seconds, None where ssh would wait for ever (or ask nothing). A tuple is in the order in which ssh tries.
+    In identity_files, certificate_files, revoked_host_keys, known_hosts_command, proxy_command and proxy_jump `~`, `%h`
+    and `${NAME}` are still to be expanded (tokens); in all others ssh has done it. Times are seconds, None where ssh would wait for ever (or ask nothing). A tuple is in the order in which ssh tries.
     """
 
     hostname: str
-    port: int
-    user: str
+    port: int = 22
+    user: str = ""
+    """Empty where this ssh does not say it: the local user."""
     host: str = ""
     """The name as it was written, `%n`; "" where this ssh does not say it."""
     identity_files: tuple[str, ...] = ()
@@ -119,8 +121,8 @@ def from_values(values: Values) -> Resolved:
             raise _unreadable(f"ssh says '{keyword} {given[0][:40]}', which is not understood.") from None
         if value is not None:
             found[name] = value
-    if not {"hostname", "port", "user"} <= set(found):
-        raise _unreadable("ssh did not say which host, port and user are meant.")
+    if "hostname" not in found:
+        raise _unreadable("ssh did not say which host is meant.")
     return Resolved(**found)
 
 
@@ -138,13 +140,18 @@ def _unless_none(given: Sequence[str]) -> str | None:
     return None if given[0].lower() == "none" else given[0]
 
 
+def _state(given: Sequence[str]) -> str:
+    """A word of several, where `ssh -G` writes true and false for yes and no."""
+    return {"yes": "true", "no": "false"}.get(given[0].lower(), given[0])
+
+
 def _number(given: Sequence[str]) -> int:
     return int(given[0])
 
 
 def _seconds(given: Sequence[str]) -> int | None:
     """`none` and 0 are no limit (ssh_config(5), ConnectTimeout and ServerAliveInterval)."""
-    return None if given[0] == "none" else int(given[0]) or None
+    return None if given[0].lower() == "none" else int(given[0]) or None
 
 
 def _yes(given: Sequence[str]) -> bool:
@@ -174,19 +181,19 @@ def _rule(given: Sequence[str]) -> HostKeyRule:
         "no": "no",
         "off": "no",
     }
-    if given[0] not in rules:
+    if given[0].lower() not in rules:
         raise ValueError(given[0])
-    return rules[given[0]]
+    return rules[given[0].lower()]
 
 
 def _family(given: Sequence[str]) -> str:
-    if given[0] not in {"any", "inet", "inet6"}:
+    if given[0].lower() not in {"any", "inet", "inet6"}:
         raise ValueError(given[0])
-    return given[0]
+    return given[0].lower()
 
 
 _FIELDS: dict[str, tuple[str, Callable[[Sequence[str]], Any]]] = {
-    "addkeystoagent": ("add_keys_to_agent", _text),
+    "addkeystoagent": ("add_keys_to_agent", _state),
     "addressfamily": ("address_family", _family),
     "batchmode": ("batch_mode", _yes),
     "bindaddress": ("bind_address", _unless_none),
@@ -224,7 +231,7 @@ _FIELDS: dict[str, tuple[str, Callable[[Sequence[str]], Any]]] = {
     "pubkeyacceptedalgorithms": ("pubkey_algorithms", _commas),
     "pubkeyauthentication": ("pubkey_authentication", _yes),
     "remotecommand": ("remote_command", _unless_none),
-    "requesttty": ("request_tty", _text),
+    "requesttty": ("request_tty", _state),
     "revokedhostkeys": ("revoked_host_keys", _unless_none),
     "sendenv": ("send_env", _lines),
     "serveralivecountmax": ("alive_count_max", _number),
@@ -234,6 +241,6 @@ _FIELDS: dict[str, tuple[str, Callable[[Sequence[str]], Any]]] = {
     "tcpkeepalive": ("tcp_keep_alive", _yes),
     "user": ("user", _text),
     "userknownhostsfile": ("user_known_hosts_files", _words),
-    "verifyhostkeydns": ("verify_host_key_dns", _text),
+    "verifyhostkeydns": ("verify_host_key_dns", _state),
 }
 assert {name for name, _ in _FIELDS.values()} == {field.name for field in fields(Resolved)}

@@ -39,8 +39,9 @@ def parse_target(text: str, *, home: str | None = None) -> SSHTarget:
     """The SSH target that `text` means; UsageError `usage_bad_target` with one line and the next step otherwise.
 
     `text` is `host`, `user@host`, `user@host:port`, an IPv6 address (`user@[::1]:2200`, `::1`), `ssh:host`,
-    `ssh://user@host:port`, or a whole `ssh …` command line in POSIX quoting: a `$ ` before it, Windows line ends,
-    lines joined by a backslash and a comment behind it are tolerated. Flags that concern only the session that was
+    `ssh://user@host:port`, or a whole `ssh …` command line in POSIX quoting (the word `ssh` may be missing where the
+    host comes first): a `$ ` before it, Windows line ends, lines joined by a backslash and a comment behind it are
+    tolerated. Flags that concern only the session that was
     pasted (forwardings, -N, -t, RemoteCommand …) are dropped. A line that runs a command there is refused: a machine
     is a place, and the error says where the command goes. `home`: `~` in paths is expanded to it.
     """
@@ -49,8 +50,10 @@ def parse_target(text: str, *, home: str | None = None) -> SSHTarget:
     line = _PROMPT.sub("", _LINE_GOES_ON.sub(" ", text)).strip(" \t\r\n")
     if not line:
         raise bad_target("No target was given.")
-    first = line.split(maxsplit=1)[0]
-    target = _of_line(line) if is_ssh(first) else _of_destination(line)
+    words = line.split()
+    if len(words) > 1 and words[1].startswith("-") and not words[0].startswith("-") and not is_ssh(words[0]):
+        line = f"ssh {line}"  # `me@host -p 2200`
+    target = _of_line(line) if is_ssh(line.split(maxsplit=1)[0]) else _of_destination(line)
     return target if home is None else durable_target(target, home=home)
 
 
@@ -81,15 +84,17 @@ def _of_line(line: str) -> SSHTarget:
                 "A quotation mark in this line is not closed.", "Check the quotes of the line."
             ) from None
     comment = next((n for n, word in enumerate(words) if word.startswith("#")), len(words))
-    return _of_command(parse_argv([_HOME.sub("~", word) for word in words[:comment]]))
-
-
-def _of_command(command: SSHCommand) -> SSHTarget:
-    if command.command:
+    command = parse_argv([_HOME.sub("~", word) for word in words[:comment]])
+    if command.command:  # not shown: it may hold a password
         raise bad_target(
             "This line also runs a command there, and a machine is only a place.",
             "Attach the machine without it; then run it with %vm exec NAME -- COMMAND, or give it as --startup.",
         )
+    return target_of(command)
+
+
+def target_of(command: SSHCommand) -> SSHTarget:
+    """The machine of a command line, without what it does there; UsageError `usage_bad_target` for a bad user or jump."""
     if command.user is not None:
         checked_user(command.user, colon=command.user_by_flag)
     if command.jump_host is not None:
