@@ -14,11 +14,17 @@ from pathlib import Path
 NEEDS = {
     "bubblewrap": ("bwrap",),
     "chromium": ("chromium",),
+    "csh": ("bsd-csh",),
     "curl": ("curl",),
+    "dropbear-bin": ("dropbear",),
+    "fish": ("fish",),
+    "libnss-wrapper": ("/usr/lib/*/libnss_wrapper.so",),
     "openssh-client": ("ssh",),
     "openssh-server": ("/usr/sbin/sshd",),
     "postgresql": ("initdb", "/usr/lib/postgresql/*/bin/initdb"),
+    "tcsh": ("tcsh",),
     "util-linux": ("unshare",),
+    "zsh": ("zsh",),
 }
 FONTS = "fonts-dejavu-core"
 
@@ -29,7 +35,7 @@ def missing() -> list[str]:
 
 
 def _is_there(program: str) -> bool:
-    return any(shutil.which(found) for found in (glob.glob(program) or [program]))
+    return any(shutil.which(found, mode=os.F_OK) for found in (glob.glob(program) or [program]))
 
 
 def install(packages: list[str]) -> None:

@@ -5,6 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+# Linux's numbers (signal(7)); a shell's exit code is 128 and one of them where a signal ended its child.
+_SIGNALS = {1: "HUP", 2: "INT", 3: "QUIT", 4: "ILL", 6: "ABRT", 7: "BUS", 8: "FPE", 9: "KILL"} | {
+    11: "SEGV",
+    13: "PIPE",
+    15: "TERM",
+}
+
 SignalName = Literal["INT", "TERM", "KILL", "HUP", "QUIT", "USR1", "USR2"]
 StreamName = Literal["stdout", "stderr"]
 
@@ -76,8 +83,11 @@ class Exit:
         return self.code == 0
 
     def __str__(self) -> str:
-        """In words, as `exit code 3` or `signal KILL`."""
-        return f"signal {self.signal}" if self.signal else f"exit code {self.code}"
+        """In words, as `exit code 3`, `signal KILL`, or `exit code 137 (SIGKILL)` where a shell told it for a child."""
+        if self.signal:
+            return f"signal {self.signal}"
+        name = _SIGNALS.get((self.code or 0) - 128)
+        return f"exit code {self.code}" + (f" (SIG{name})" if name else "")
 
 
 @dataclass(frozen=True)

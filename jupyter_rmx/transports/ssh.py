@@ -16,12 +16,13 @@ from typing import Any
 import asyncssh
 
 from jupyter_rmx.errors import RmxError, TransportError
-from jupyter_rmx.models import ExecSpec, PtySpec, SSHEndpoint, TcpTarget
+from jupyter_rmx.models import ExecSpec, Exit, PtySpec, SSHEndpoint, TcpTarget
 from jupyter_rmx.transports.base import Capability, RemoteFiles, TransportState
 from jupyter_rmx.transports.ssh_command import pty_text, shell_text
-from jupyter_rmx.transports.ssh_group import GroupMarker
+from jupyter_rmx.transports.ssh_group import StartMarker
 from jupyter_rmx.transports.ssh_process import SSHByteStream, SSHProcess, SSHPty
 from jupyter_rmx.transports.ssh_session import ChannelSession
+from jupyter_rmx.transports.ssh_shell import LoginShell, direct, login_shell, through_sh
 from jupyter_rmx.transports.unix_socket import connected_unix_socket
 
 CONNECT_TIMEOUT_S = 15.0
@@ -74,7 +75,8 @@ def _map_ssh(error: asyncssh.Error, where: str) -> TransportError:
     if isinstance(error, asyncssh.ChannelOpenError):
         return _error(
             f"{where} refused a session: {error.reason}.",
-            "It may be at its limit of sessions, or forbid this use.",
+            "It may be at its limit of sessions for one connection (MaxSessions): close a terminal or wait for the other"
+            " command. Or it forbids this use.",
             "ssh_session_refused",
             True,
         )
@@ -145,6 +147,9 @@ class SSHTransport:
         self.key = key
         self._where = where
         self._takes_signals = takes_signals
+        self._shell: LoginShell | None = None
+        self.again: Callable[[], Awaitable[SSHTransport]] | None = None
+        """Connects once more without asking anybody; for a signal, where the server takes one session only."""
         self._processes: weakref.WeakSet[SSHProcess] = weakref.WeakSet()
         self._sessions: weakref.WeakSet[ChannelSession] = weakref.WeakSet()
         self._uses = 0
@@ -230,7 +235,7 @@ class SSHTransport:
             raise
 
     async def _session(
-        self, command: str | None, marker: GroupMarker | None = None, **options: Any
+        self, command: str | None, marker: StartMarker | None = None, **options: Any
     ) -> ChannelSession:
         session = ChannelSession(connection_lost, marker)
         with map_ssh_errors(self._where), self.using():
@@ -241,7 +246,7 @@ class SSHTransport:
         return session
 
     def _process(self, session: ChannelSession) -> SSHProcess:
-        return SSHProcess(session, self._link_error, self._run_aside)
+        return SSHProcess(session, self._link_error, self.run_aside)
 
     def _let_go(self, session: ChannelSession) -> None:
         """End what was started for a caller who is gone."""
@@ -249,24 +254,49 @@ class SSHTransport:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _run_aside(self, command: str) -> None:
-        """Run a short command of our own to its end."""
-        session = await self._session(command, request_pty=False)
+    async def run_aside(self, command: str) -> Exit:
+        """Run a short command of our own to its end; over a second connection where this one takes no session."""
         try:
-            await session.wait_exit()
+            session = await self._session(command, request_pty=False)
+        except TransportError as error:
+            if error.code != "ssh_session_refused" or self.again is None:
+                raise
+            return await self._run_elsewhere(self.again, command)
+        try:
+            return await session.wait_exit()
         finally:
             session.abort()
 
+    @staticmethod
+    async def _run_elsewhere(again: Callable[[], Awaitable[SSHTransport]], command: str) -> Exit:
+        other = await again()
+        try:
+            other.again = None
+            return await other.run_aside(command)
+        finally:
+            await other.aclose()
+
+    def _learn_shell(self, marker: StartMarker) -> None:
+        """Speak to the login shell directly once it is known; ask again where that failed."""
+        if self._shell is None:
+            self._shell = login_shell(marker)
+        elif not marker.started:
+            self._shell = None
+
     async def run(self, spec: ExecSpec) -> SSHProcess:
         """Start a command; UsageError if it cannot be said to a shell."""
-        marker = None if self._takes_signals else GroupMarker()
-        command, preamble = shell_text(spec, marker.shell_line() if marker else None)
-        session = await self._session(command, marker, request_pty=False)
+        what, marker = shell_text(spec), None
+        if not self._takes_signals:
+            marker = StartMarker(self._where, self._learn_shell)
+            shell = self._shell
+            what = direct(shell, marker, what) if shell else through_sh(marker, what)
+            marker.sent = what.preamble
+        session = await self._session(what.text, marker, request_pty=False)
         process = self._process(session)
         self._processes.add(process)
         try:
-            if preamble:
-                await process.write(preamble)
+            if what.preamble:
+                await process.write(what.preamble)
             if not spec.stdin_open:
                 await process.write_eof()
         except BaseException:
@@ -296,7 +326,7 @@ class SSHTransport:
                 return
             self._session_seen = True
             try:
-                await self._run_aside("true")
+                await self.run_aside("true")
             except TransportError as error:
                 if self._state == "closed":
                     raise
@@ -370,6 +400,7 @@ async def connect(endpoint: SSHEndpoint, *, key: str) -> SSHTransport:
     where = "The machine" if endpoint.unix_path else f"{endpoint.host}:{endpoint.port}"
     # Only the guest of the embedded machine listens on a Unix socket, and it takes signals.
     transport = SSHTransport(key, where, takes_signals=endpoint.unix_path is not None)
+    transport.again = lambda: connect(endpoint, key=key)
     with map_ssh_errors(where):
         pinned = asyncssh.import_public_key(endpoint.host_key)
         options: dict[str, Any] = {

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from jupyter_rmx.errors import TransportError
 from jupyter_rmx.models import ExecEvent, Exit, SignalName
-from jupyter_rmx.transports.ssh_group import KILL_TIMEOUT_S
+from jupyter_rmx.transports.ssh_group import KILL_TIMEOUT_S, STILL_THERE
 from jupyter_rmx.transports.ssh_session import LARGEST_OUTPUT, ChannelSession
+from jupyter_rmx.transports.ssh_shell import aside_text
+
+START_PATIENCE_S = 2.0
+"""How long a signal waits for a command that has not begun, while the login shell reads its profile."""
+END_PATIENCE_S = 2.0
 
 
 class SSHProcess:
@@ -18,7 +24,7 @@ class SSHProcess:
         self,
         session: ChannelSession,
         link_error: Callable[[], TransportError | None],
-        run_aside: Callable[[str], Awaitable[None]],
+        run_aside: Callable[[str], Awaitable[Exit]],
     ) -> None:
         self._session = session
         self._link_error = link_error
@@ -30,7 +36,10 @@ class SSHProcess:
             raise error
 
     async def events(self) -> AsyncIterator[ExecEvent]:
-        """Output in order of arrival, then one Exit; TransportError `ssh_connection_lost` if the link breaks first."""
+        """Output in order of arrival, then one Exit; TransportError `ssh_connection_lost` if the link breaks first.
+
+        TransportError `ssh_no_shell` if the server did not run the command.
+        """
         while True:
             output = await self._session.take(LARGEST_OUTPUT, until_closed=True)
             if output is None:
@@ -39,9 +48,13 @@ class SSHProcess:
         yield await self._session.wait_exit()
 
     async def signal(self, name: SignalName) -> None:
-        """Signal the process group there; nothing happens once the command has ended."""
+        """Signal the process group there; nothing happens once the command has ended and closed its output.
+
+        KILL returns when the group is gone; TransportError `ssh_still_runs` if it stays, `ssh_signal_refused` if the
+        server lets no signal through.
+        """
         self._raise_if_lost()
-        if not self._has_ended():
+        if not self._session.ended:
             await self._send_signal(name)
             self._raise_if_lost()
 
@@ -51,18 +64,39 @@ class SSHProcess:
     async def _send_signal(self, name: str) -> None:
         """By `kill` where the process id is told, else by SSH's own request (see ssh_group)."""
         marker = self._session.marker
-        if marker is not None:
-            try:
-                await asyncio.wait_for(marker.known.wait(), KILL_TIMEOUT_S)
-            except asyncio.TimeoutError:
-                pass  # a shell that does not speak sh: SSH's own request is all that is left
-            command = marker.kill_command(name)
-            if self._has_ended():
-                return
-            if command is not None:
-                await self._run_aside(command)
-                return
+        self._session.interrupted = True
+        if marker is None:
+            self._session.channel.send_signal(name)
+            return
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(marker.known.wait(), START_PATIENCE_S)
+        if self._session.ended:
+            return
+        command = marker.kill_command(name, group_only=self._session.exit is not None)
+        if command is None:
+            self._session.channel.send_signal(name)
+            self._session.take_back(Exit(signal=name))
+            return
+        try:
+            end = await self._run_aside(aside_text(command))
+        except TransportError as error:
+            if error.code != "ssh_session_refused":
+                raise
+            await self._signal_on_channel(name)
+        else:
+            if end.code == STILL_THERE:
+                raise _still_runs(marker.where)
+
+    async def _signal_on_channel(self, name: str) -> None:
+        """The server takes no second session: its own request is what is left, and it may ignore that."""
         self._session.channel.send_signal(name)
+        if name != "KILL":
+            return
+        with contextlib.suppress(asyncio.TimeoutError, TransportError):
+            await asyncio.wait_for(self._session.wait_exit(), END_PATIENCE_S)
+        if not self._has_ended():
+            self._session.abort()
+            raise _signal_refused()
 
     async def write(self, data: bytes) -> None:
         """Send to standard input; waits while the command does not read; dropped once the command has ended."""
@@ -86,6 +120,22 @@ class SSHProcess:
             pass  # the link is dead, or takes no session: closing the channel is all that is left
         finally:
             self._session.abort()
+
+
+def _still_runs(where: str) -> TransportError:
+    return TransportError(
+        f"The command on {where} did not end after SIGKILL.",
+        hint="It waits for its disk or device, or belongs to another user; look there with: ps -ef",
+        code="ssh_still_runs",
+    )
+
+
+def _signal_refused() -> TransportError:
+    return TransportError(
+        "The server takes no second session and no signal; the command was let go and may still run.",
+        hint="Raise MaxSessions in the server's sshd_config; to look: %vm exec NAME -- ps -ef",
+        code="ssh_signal_refused",
+    )
 
 
 class SSHPty:

@@ -14,13 +14,16 @@ from typing import Any, TypeVar
 from jupyter_rmx.errors import TransportError
 from jupyter_rmx.models import Exit, Output
 from jupyter_rmx.models.execution import StreamName
-from jupyter_rmx.transports.ssh_group import GroupMarker
+from jupyter_rmx.transports.ssh_group import StartMarker
 
 HIGH_WATER = 512 * 1024
 """Bytes kept here before the channel is told to stop; its window (2 MiB) fills next, then the command blocks."""
 LOW_WATER = 128 * 1024
 LARGEST_OUTPUT = 256 * 1024
 """Neighbouring packets of one stream are joined up to this many bytes."""
+
+START_TIMEOUT_S = 120.0
+"""How long a login shell may take to read its profile before the command begins."""
 
 _STDERR = 1  # RFC 4254 § 5.2, SSH_EXTENDED_DATA_STDERR
 _log = logging.getLogger(__name__)
@@ -45,13 +48,16 @@ class ChannelSession:
     """Output of one channel: a bounded queue between asyncssh's callbacks and one reader."""
 
     def __init__(
-        self, lost: Callable[[Exception | None], TransportError], marker: GroupMarker | None = None
+        self, lost: Callable[[Exception | None], TransportError], marker: StartMarker | None = None
     ) -> None:
         self.channel: Any = None  # asyncssh's SSHChannel; this file does not import its type
         self.marker = marker
         self.exit: Exit | None = None
         self.ended = False
+        self.interrupted = False
+        """A signal was sent: an end before the command began is no fault of the server."""
         self._lost = lost
+        self._start_timer: asyncio.TimerHandle | None = None
         self._error: Exception | None = None
         self._queue: deque[tuple[StreamName, bytes]] = deque()
         self._buffered = 0
@@ -69,22 +75,48 @@ class ChannelSession:
         """The channel is there."""
         self.channel = channel
 
+    @_guarded
     def session_started(self) -> None:
-        """The command was started."""
+        """The server took the request; the login shell reads its profile now."""
+        if self.marker is not None:
+            loop = asyncio.get_running_loop()
+            self._start_timer = loop.call_later(START_TIMEOUT_S, self._not_started)
+
+    def _not_started(self) -> None:
+        if self.marker is not None and not self.marker.started:
+            self.fail(self.marker.error())
 
     @_guarded
     def data_received(self, data: bytes, datatype: int | None) -> None:
         """Bytes came; with too many of them unread, the channel is paused."""
-        if datatype == _STDERR and self.marker is not None:
-            data = self.marker.feed(data)
+        stream: StreamName = "stderr" if datatype == _STDERR else "stdout"
+        if self._start_timer is not None:
+            data = self._skip_noise(stream, data)
         if not data:
             return
-        self._queue.append(("stderr" if datatype == _STDERR else "stdout", data))
+        self._queue.append((stream, data))
         self._buffered += len(data)
         if self._buffered >= HIGH_WATER and not self._paused:
             self._paused = True
             self.channel.pause_reading()
         self._arrived.set()
+
+    def _skip_noise(self, stream: StreamName, data: bytes) -> bytes:
+        """What of `data` is the command's own; the rest came before it began."""
+        marker = self.marker
+        assert marker is not None
+        data = marker.feed(stream, data)
+        if marker.started:
+            self._settle_start()
+        elif marker.too_noisy:
+            self.fail(marker.error())
+        return data
+
+    def _settle_start(self) -> None:
+        timer, self._start_timer = self._start_timer, None
+        if timer is not None and self.marker is not None:
+            timer.cancel()
+            self.marker.settled(self.marker)
 
     @_guarded
     def eof_received(self) -> bool:
@@ -114,32 +146,44 @@ class ChannelSession:
         """The send buffer has room."""
         self._writable.set()
 
+    @_guarded
     def connection_lost(self, error: Exception | None) -> None:
         """The channel is closed: by its end, by us, or with the whole connection (`error`)."""
         self.ended = True
         if self.marker is not None:
-            rest = self.marker.rest()
-            if rest:
-                self._queue.append(("stderr", rest))
             self.marker.known.set()
-        if error is not None and self._error is None and self.exit is None:
+        self._settle_start()
+        if self._error is None and error is not None and self.exit is None:
             self._error = self._lost(error)
+        elif self._error is None and not self._has_run():
+            assert self.marker is not None
+            self._error, self.exit = self.marker.error(), None
         self._arrived.set()
         self._done.set()
         self._writable.set()
+
+    def _has_run(self) -> bool:
+        return self.marker is None or self.marker.started or self.interrupted
 
     # What we call.
 
     def fail(self, error: Exception) -> None:
         """End this session only, by an error of our own."""
-        self._error = self._lost(error)
+        self._error = error if isinstance(error, TransportError) else self._lost(error)
         self.ended = True
         self._arrived.set()
         self._done.set()
         self.abort()
 
+    def take_back(self, end: Exit) -> None:
+        """End a command that has not begun: without its streams the shell cannot reach it."""
+        self.exit = end
+        self._done.set()
+        self.abort()
+
     def abort(self) -> None:
         """Close the channel at once; what was not sent or not read is gone."""
+        self.interrupted = True
         if self.channel is not None:
             self.channel.abort()
 
