@@ -19,7 +19,7 @@ from jupyter_rmx.verbs import CELL, Argument, Face, Verb, common_of, verbs_of
 
 _SEPARATOR = re.compile(r"(?:^|\s)--(?:\s|$)")
 _WORD = re.compile(r"""(?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*"|'[^']*')+""")
-_PROMPT = "$"
+_PROMPTS = frozenset("$%>#\u276f")
 DEFAULT_MACHINE = "Without it: the default machine, see %vm use."
 _ENV = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)=(?P<value>.*)", re.ASCII | re.DOTALL)
 
@@ -179,10 +179,18 @@ def _verbatim_start(words: Sequence[str], face: Face) -> int | None:
     if verb is None or not verb.verbatim:
         return None
     valued = {item.name for item in verb.arguments if item.is_option and item.kind != "flag"}
-    for place, word in enumerate(words):
-        if word == verb.verbatim and words[place - 1] not in valued:
-            return place - 1 if words[place - 1] == _PROMPT else place
+    for place in range(1, len(words)):
+        if not words[place].startswith("-") and words[place - 1] not in valued:
+            return place if _begins(verb.verbatim, words[place:]) else None
     return None
+
+
+def _begins(program: str, words: Sequence[str]) -> bool:
+    """Whether words are a command line of that program, a shell's prompt before it or not, or its arguments with flags."""
+    if words[0] in _PROMPTS and len(words) > 1:
+        words = words[1:]
+    has_flags = len(words) > 1 and re.match(r"-[^-]", words[1]) is not None
+    return words[0].rpartition("/")[2] == program or has_flags
 
 
 def _cut_verbatim(line: str, face: Face) -> tuple[str, list[str]]:
@@ -206,7 +214,7 @@ def parse_argv(argv: Sequence[str], face: Face) -> Request:
     tail = None
     start = _verbatim_start(words, face)
     if start is not None:
-        words = [*words[:start], shlex.join(word for word in words[start:] if word != _PROMPT)]
+        words = [*words[:start], shlex.join(words[start + (words[start] in _PROMPTS) :])]
     elif "--" in words:
         rest = words[words.index("--") + 1 :]
         words = words[: words.index("--")]

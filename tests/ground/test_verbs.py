@@ -137,6 +137,9 @@ def test_a_port_may_carry_a_path(target, expected):
         ("ssh 'open", "ssh 'open"),
         ("$ ssh  -vp2200   h", "$ ssh  -vp2200   h"),
         ("ssh ssh", "ssh ssh"),
+        ("/usr/bin/ssh -4 h", "/usr/bin/ssh -4 h"),
+        ("# ssh -4 h", "# ssh -4 h"),
+        ("me@h -p 2200 -A", "me@h -p 2200 -A"),
     ],
 )
 def test_a_target_is_taken_as_it_was_pasted(typed, target):
