@@ -111,6 +111,7 @@ class Link:
                 # We tried by ourselves, where nobody could be asked; who is here now perhaps can be.
                 if not (asked and ours and error.code == NEEDS_ANSWER):
                     raise
+                self._retry.rearm()
 
     async def _wait_for_attempt(self) -> None:
         self._began.clear()
