@@ -3,6 +3,8 @@
 import shlex
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jupyter_rmx.command_line import overview, parse_argv, parse_env, parse_line, parse_target
 from jupyter_rmx.errors import UsageError
@@ -189,3 +191,34 @@ def test_a_machine_that_is_not_named_is_the_default_one_in_notebooks_only():
 
 def test_an_option_may_stand_before_a_name_that_may_be_missing():
     assert parse_line("create --provider local demo", "magic").values["name"] == "demo"
+
+
+# Words as a person pastes them; what is behind the host must come out exactly, whatever is in it.
+_FLAGS = st.sampled_from(
+    ["-p", "2200", "-vJ", "a,b:22", "--", "-o", "'A=b c'", '"x y"', "me@h", "--name", "a\\ b", "-h"]
+)
+
+
+@given(st.lists(_FLAGS, max_size=6), st.sampled_from(["ssh", "$ ssh", "/usr/bin/ssh"]), st.booleans())
+def test_any_ssh_line_comes_out_as_it_went_in(flags, ssh, named):
+    line = " ".join([ssh, *flags])
+    request = parse_line(f"attach {'--name n ' if named else ''}{line}", "magic")
+    assert request.values["target"] == line
+    assert (request.values["name"], request.tail, request.help_text) == ("n" if named else None, None, "")
+
+
+@given(
+    st.text(max_size=60) | st.text(alphabet="sh -o'\"\\$;@:/pn", max_size=40),
+    st.sampled_from(["magic", "cli"]),
+)
+def test_any_text_to_attach_is_a_request_or_a_usage_error(text, face):
+    for parse in (
+        lambda: parse_line(f"attach {text}", face),
+        lambda: parse_argv(["attach", *text.split()], face),
+    ):
+        try:
+            request = parse()
+        except UsageError as error:
+            assert "\n" not in str(error) or "\n" in text
+        else:
+            assert request.help_text or request.values["target"]
