@@ -16,6 +16,14 @@ import asyncssh
 import pytest
 
 from jupyter_rmx.models import ExecSpec, Output, SSHEndpoint
+from tests.first.transports.target_fixtures import (  # noqa: F401 - fixtures
+    agent,
+    connecting,
+    own_known_hosts,
+    person,
+    server_of,
+    sshd_shared,
+)
 
 FAIL_SAFE_S = 30
 
