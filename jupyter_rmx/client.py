@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from jupyter_rmx.client_events import follow_events
 from jupyter_rmx.client_exec import RemoteExec, refused, server_gone, start_exec
+from jupyter_rmx.client_workspaces import WorkspaceCalls
 from jupyter_rmx.connection import Connection
 from jupyter_rmx.errors import TransferError, TransportError
 from jupyter_rmx.models import (
@@ -24,6 +25,7 @@ from jupyter_rmx.models import (
     Event,
     ExecSpec,
     FileResult,
+    Machine,
     Operation,
     PortLink,
     Snapshot,
@@ -32,8 +34,9 @@ from jupyter_rmx.models import (
     check_machine_name,
     check_port,
     endpoint_from_wire,
+    machine_from_wire,
 )
-from jupyter_rmx.service import PAGE_LIMIT, PAGE_MAX, VMPage
+from jupyter_rmx.service import PAGE_LIMIT, PAGE_MAX, MachinePage
 
 if TYPE_CHECKING:
     import httpx
@@ -76,7 +79,7 @@ def _file_path(remote_path: str) -> tuple[str, dict[str, str]]:
     return path, {"root": "1"} if at_root else {}
 
 
-class HttpRemoteMachines:
+class HttpRemoteMachines(WorkspaceCalls):
     """The service behind one connection file."""
 
     def __init__(self, connection: Connection) -> None:
@@ -157,17 +160,17 @@ class HttpRemoteMachines:
         """See `service.RemoteMachines.fork`; waits as `create` does."""
         return await self._make(f"vms/{_machine(machine)}/fork", {"name": name}, key)
 
-    async def get(self, machine: str) -> VM:
+    async def get(self, machine: str) -> Machine:
         """See `service.RemoteMachines.get`."""
-        return VM.from_wire(await self._ask("GET", f"vms/{_machine(machine)}"))
+        return machine_from_wire(await self._ask("GET", f"machines/{_machine(machine)}"))
 
     async def destroy(self, machine: str) -> None:
         """See `service.RemoteMachines.destroy`."""
         await self._ask("DELETE", f"vms/{_machine(machine)}", slow=True)
 
-    async def list(self) -> list[VM]:
+    async def list(self) -> list[Machine]:
         """See `service.RemoteMachines.list`."""
-        machines: list[VM] = []
+        machines: list[Machine] = []
         page = await self.page(limit=PAGE_MAX)
         machines += page.machines
         while page.next is not None:
@@ -175,16 +178,17 @@ class HttpRemoteMachines:
             machines += page.machines
         return machines
 
-    async def page(self, *, limit: int = PAGE_LIMIT, cursor: str | None = None) -> VMPage:
+    async def page(self, *, limit: int = PAGE_LIMIT, cursor: str | None = None) -> MachinePage:
         """See `service.RemoteMachines.page`."""
         query = {"limit": str(limit)} | ({"cursor": cursor} if cursor is not None else {})
-        wire = await self._ask("GET", "vms", params=query)
-        return VMPage([VM.from_wire(vm) for vm in wire["vms"]], wire.get("next"))
+        wire = await self._ask("GET", "machines", params=query)
+        return MachinePage([machine_from_wire(one) for one in wire["machines"]], wire.get("next"))
 
-    async def rename(self, machine: str, name: str) -> VM:
+    async def rename(self, machine: str, name: str) -> Machine:
         """See `service.RemoteMachines.rename`."""
         body = {"name": check_machine_name(name)}
-        return VM.from_wire(await self._ask("PATCH", f"vms/{_machine(machine)}", json=body, slow=True))
+        way = f"machines/{_machine(machine)}"
+        return machine_from_wire(await self._ask("PATCH", way, json=body, slow=True))
 
     async def pause(self, machine: str) -> VM:
         """See `service.RemoteMachines.pause`."""
@@ -307,7 +311,7 @@ class HttpRemoteMachines:
 
 def _machine(machine: str) -> str:
     """A machine's name or id as one part of a path; UsageError `usage_bad_name` for what is neither."""
-    if machine.startswith("vm_") and machine[3:].isalnum() and machine.isascii():
+    if machine.startswith(("vm_", "ws_")) and machine[3:].isalnum() and machine.isascii():
         return machine
     return check_machine_name(machine)
 

@@ -4,52 +4,57 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import Any, TypeVar
 
 from jupyter_rmx.clock import Clock
-from jupyter_rmx.control import wishes
+from jupyter_rmx.control import failures, wishes
 from jupyter_rmx.control.feed import EventFeed, Follower, events_of
 from jupyter_rmx.control.machines import MachineControl
-from jupyter_rmx.control.pages import page_of
 from jupyter_rmx.control.reconcile import Reconciler
 from jupyter_rmx.control.rename import rename
 from jupyter_rmx.control.use import MachineUse
-from jupyter_rmx.errors import RmxError, TransferError, UsageError
+from jupyter_rmx.control.workspaces import Workspaces
+from jupyter_rmx.errors import RmxError, TransferError, UsageError, WorkflowError
 from jupyter_rmx.loopback.gate import AliasTarget
 from jupyter_rmx.loopback.tickets import Tickets
-from jupyter_rmx.manager_exec import ManagedExec, TransportRunner
-from jupyter_rmx.manager_links import Connect, Links
+from jupyter_rmx.manager_exec import ManagedExec, TransportRunner, run_to_end
+from jupyter_rmx.manager_links import Connect, ConnectTarget, Links
+from jupyter_rmx.manager_pages import page as page_with_cursor
 from jupyter_rmx.manager_ports import Ports
+from jupyter_rmx.manager_workspaces import FORCED, Attachments, ConnectionNews
 from jupyter_rmx.models import (
     VM,
+    Attached,
     CommandResult,
     Endpoint,
     Event,
     ExecSpec,
     Exit,
     FileResult,
+    Machine,
     Operation,
     PortLink,
     Snapshot,
     SSHEndpoint,
+    SSHHost,
     VMSpec,
+    Workspace,
 )
 from jupyter_rmx.providers.base import AttachOptions
 from jupyter_rmx.providers.registry import ProviderRegistry
-from jupyter_rmx.service import CURSOR, PAGE_LIMIT, PAGE_MAX, VMPage
+from jupyter_rmx.service import PAGE_LIMIT, PAGE_MAX, MachinePage
 from jupyter_rmx.settings import Settings
 from jupyter_rmx.store.store import Store
+from jupyter_rmx.transports.base import Transport
 from jupyter_rmx.transports.pool import TransportPool
+from jupyter_rmx.transports.watch import watch_network
 
 log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 60.0
-_CURSOR = re.compile(f"({CURSOR})", re.ASCII)
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -64,12 +69,16 @@ class Parts:
     pool: TransportPool
     tickets: Tickets
     connect: Connect
+    connect_target: ConnectTarget
+    ssh_hosts: Callable[[], Awaitable[Sequence[SSHHost]]]
+    home: str
 
 
 class MachineManager:
     """Implements `service.RemoteMachines`, and the alias directory of the proxy.
 
-    `on_destroyed` is awaited with the id of a machine that is being destroyed, so that its open streams are ended.
+    `on_destroyed` is awaited with the id of a machine that is being destroyed or let go, so that its open streams are
+    ended.
     """
 
     def __init__(self, parts: Parts, *, origin: str) -> None:
@@ -79,10 +88,14 @@ class MachineManager:
         self._background: list[asyncio.Task[None]] = []
         self._small: set[asyncio.Task[None]] = set()
         self._use = MachineUse(parts.control)
-        self._links = Links(parts.control, self._use, parts.pool, parts.connect)
-        self._ports = Ports(
-            parts.control, self._use, parts.tickets, parts.clock, parts.settings, self._links.to
+        self._workspaces = Workspaces(parts.control.context, parts.home)
+        self._links = Links(
+            parts.control, self._use, self._workspaces, parts.pool, parts.connect, parts.connect_target
         )
+        self._attachments = Attachments(self._workspaces, self._links, parts.pool)
+        self._news = ConnectionNews(parts.control.context, parts.pool)
+        self._links.on_workspace = self._news.uses
+        self._ports = Ports(self._links, parts.tickets, parts.clock, parts.settings)
         self._use.commands.runner = TransportRunner(self._links.to)
         self._feed = EventFeed(parts.store, parts.settings.owner, parts.clock)
         parts.store.on_events = self._feed.wake
@@ -114,6 +127,7 @@ class MachineManager:
         self._background = [
             asyncio.ensure_future(self._heart()),
             asyncio.ensure_future(reconciler.run()),
+            asyncio.ensure_future(watch_network(parts.pool.rearm_all)),
         ]
 
     async def _heart(self) -> None:
@@ -136,7 +150,9 @@ class MachineManager:
             task.cancel()
         await asyncio.gather(*tasks, *self._small, return_exceptions=True)
         await self._parts.control.context.engine.aclose()
+        await self._attachments.aclose()
         await self._parts.pool.aclose()
+        await self._news.aclose()
         await self._parts.registry.aclose()
         await self._parts.store.aclose()
 
@@ -198,35 +214,99 @@ class MachineManager:
         """See `service.RemoteMachines.fork`."""
         await self.ready()
         wishes.check_wish(VMSpec(name), key)
-        self.check_provider((await self._parts.control.known(machine)).vm.provider)
+        self.check_provider(
+            (await self._vm_only(machine, "copied", self._parts.control.known(machine))).vm.provider
+        )
         return await self._use.fork(machine, name=name, key=key)
+
+    async def _vm_only(self, machine: str, what: str, call: Awaitable[_T]) -> _T:
+        """What only VMs can; a workspace says so, instead of that there is no such VM."""
+        try:
+            return await call
+        except WorkflowError as error:
+            if error.code != "vm_not_found":
+                raise
+            workspace = await self._workspaces.find(machine)
+            if workspace is None:
+                raise
+            raise failures.no_lifecycle(workspace, what) from None
+
+    # -- hosts that are there already -----------------------------------------------------------------------------
+
+    async def attach(
+        self, target: str, *, name: str | None = None, startup: str | None = None, force_ssh: bool = False
+    ) -> Attached:
+        """See `service.RemoteMachines.attach`."""
+        await self.ready()
+        target = target.strip()
+        known = None if force_ssh or target.startswith(FORCED) else await self._links.find(target)
+        if known is None:
+            return await self._attachments.attach(target, name=name, startup=startup)
+        if name is not None and name != known.name:
+            raise failures.has_a_name(known)
+        if isinstance(known, Workspace):
+            return await self._attachments.connect(await self._workspaces.with_startup(known, startup))
+        if startup is not None:
+            raise failures.no_startup(known)
+        return Attached((await self._links.reach(known.id, source="attach"))[0])
+
+    async def answer(self, question_id: str, answers: Sequence[str] | None) -> Attached:
+        """See `service.RemoteMachines.answer`."""
+        return await self._attachments.answer(question_id, answers)
+
+    async def detach(self, machine: str) -> None:
+        """See `service.RemoteMachines.detach`."""
+        await self.ready()
+        found = await self._links.find(machine)
+        if not isinstance(found, Workspace):
+            vm = (await self._parts.control.known(machine)).vm
+            await self.on_destroyed(vm.id)
+            await self._parts.pool.drop(vm.id)
+            return
+        self._parts.tickets.revoke_machine(found.id)
+        await self.on_destroyed(found.id)
+        await self._attachments.detach(found)
+        self._ports.forget()
+
+    async def workspaces(self) -> Sequence[Workspace]:
+        """See `service.RemoteMachines.workspaces`."""
+        await self.ready()
+        return [self._attachments.seen(one) for one in await self._workspaces.all()]
+
+    async def ssh_hosts(self) -> Sequence[SSHHost]:
+        """See `service.RemoteMachines.ssh_hosts`."""
+        return await self._parts.ssh_hosts()
 
     # -- looking ------------------------------------------------------------------------------------------------
 
-    async def get(self, machine: str) -> VM:
+    async def get(self, machine: str) -> Machine:
         """See `service.RemoteMachines.get`."""
+        await self.ready()
+        workspace = await self._workspaces.find(machine)
+        return self._attachments.seen(workspace) if workspace else await self.get_vm(machine)
+
+    async def get_vm(self, machine: str) -> VM:
+        """As `get`, of VMs only."""
         await self.ready()
         return await self._parts.control.get(machine)
 
-    async def list(self) -> list[VM]:
+    async def list(self) -> list[Machine]:
         """See `service.RemoteMachines.list`."""
-        await self.ready()
-        machines: list[VM] = []
-        page = await page_of(self._parts.control)
-        machines += page.machines
-        while page.after is not None:
-            page = await page_of(self._parts.control, after=page.after)
+        page = await self.page(limit=PAGE_MAX)
+        machines = [*page.machines]
+        while page.next is not None:
+            page = await self.page(limit=PAGE_MAX, cursor=page.next)
             machines += page.machines
         return machines
 
-    async def page(self, *, limit: int = PAGE_LIMIT, cursor: str | None = None) -> VMPage:
-        """See `service.RemoteMachines.page`."""
-        if not 1 <= limit <= PAGE_MAX:
-            raise _bad_field("limit", f"A page has 1 to {PAGE_MAX} machines.")
-        after = _place(cursor) if cursor is not None else None
+    async def page(
+        self, *, limit: int = PAGE_LIMIT, cursor: str | None = None, workspaces: bool = True
+    ) -> MachinePage:
+        """See `service.RemoteMachines.page`; without `workspaces`, of VMs only."""
         await self.ready()
-        page = await page_of(self._parts.control, limit=limit, after=after)
-        return VMPage(page.machines, _cursor(page.after) if page.after is not None else None)
+        page = await page_with_cursor(self._parts.control, limit=limit, cursor=cursor, workspaces=workspaces)
+        seen = [self._attachments.seen(one) if isinstance(one, Workspace) else one for one in page.machines]
+        return MachinePage(seen, page.next)
 
     async def snapshots(self) -> Sequence[Snapshot]:
         """See `service.RemoteMachines.snapshots`."""
@@ -255,8 +335,19 @@ class MachineManager:
 
     # -- changing -----------------------------------------------------------------------------------------------
 
-    async def rename(self, machine: str, name: str) -> VM:
+    async def rename(self, machine: str, name: str) -> Machine:
         """See `service.RemoteMachines.rename`."""
+        await self.ready()
+        workspace = await self._workspaces.find(machine)
+        if workspace is None:
+            return await self.rename_vm(machine, name)
+        renamed = await self._workspaces.rename(workspace, name)
+        self._news.uses(renamed, self._links.key_of(renamed))
+        self._ports.renamed(workspace, renamed)
+        return self._attachments.seen(renamed)
+
+    async def rename_vm(self, machine: str, name: str) -> VM:
+        """As `rename`, of VMs only."""
         await self.ready()
         before = (await self._parts.control.known(machine)).vm
         vm = await rename(self._parts.control, before.id, name)
@@ -266,26 +357,26 @@ class MachineManager:
     async def pause(self, machine: str) -> VM:
         """See `service.RemoteMachines.pause`."""
         await self.ready()
-        vm = await self._use.pause(machine)
+        vm = await self._vm_only(machine, "paused", self._use.pause(machine))
         self._ports.forget()
         return vm
 
     async def resume(self, machine: str) -> VM:
         """See `service.RemoteMachines.resume`."""
         await self.ready()
-        vm = await self._use.resume(machine)
+        vm = await self._vm_only(machine, "resumed", self._use.resume(machine))
         self._ports.forget()
         return vm
 
     async def snapshot(self, machine: str, name: str | None = None) -> Snapshot:
         """See `service.RemoteMachines.snapshot`."""
         await self.ready()
-        return await self._use.snapshot(machine, name)
+        return await self._vm_only(machine, "copied", self._use.snapshot(machine, name))
 
     async def destroy(self, machine: str) -> None:
         """See `service.RemoteMachines.destroy`."""
         await self.ready()
-        vm = (await self._parts.control.known(machine)).vm
+        vm = (await self._vm_only(machine, "destroyed", self._parts.control.known(machine))).vm
         self._parts.tickets.revoke_machine(vm.id)
         self._ports.forget()
         await self.on_destroyed(vm.id)
@@ -296,12 +387,24 @@ class MachineManager:
 
     # -- using --------------------------------------------------------------------------------------------------
 
+    async def transport(self, machine: str, *, source: str, asked: bool = True) -> Transport:
+        """The live transport of a machine, which is resumed if it is paused. `source` is why, for the record.
+
+        `asked` False: no person is behind it, so a workspace whose connection is parked is not tried again.
+        """
+        await self.ready()
+        return (await self._links.reach(machine, source=source, asked=asked))[1]
+
     async def exec(self, machine: str, spec: ExecSpec) -> ManagedExec:
         """See `service.RemoteMachines.exec`."""
         await self.ready()
-        vm, transport = await self._links.reach(machine, source="exec")
+        found, transport = await self._links.reach(machine, source="exec")
         process = await transport.run(spec)
-        return ManagedExec(process, lambda end: self._beside(self._tell_exec(vm, spec, end)))
+        return ManagedExec(process, lambda end: self._exec_ended(found, spec, end))
+
+    def _exec_ended(self, machine: Machine, spec: ExecSpec, end: Exit | None) -> None:
+        if isinstance(machine, VM):  # nobody is billed for a host of one's own
+            self._beside(self._tell_exec(machine, spec, end))
 
     async def _tell_exec(self, vm: VM, spec: ExecSpec, end: Exit | None) -> None:
         """The record of use; a command never fails, nor waits, for it."""
@@ -320,7 +423,10 @@ class MachineManager:
     async def exec_buffered(self, machine: str, command: str, *, timeout_s: float = 30.0) -> CommandResult:
         """See `service.RemoteMachines.exec_buffered`."""
         await self.ready()
-        return await self._use.exec(machine, command, timeout_s=timeout_s)
+        workspace = await self._workspaces.find(machine)
+        if workspace is None:
+            return await self._use.exec(machine, command, timeout_s=timeout_s)
+        return await run_to_end(await self._links.to(workspace), command, timeout_s=timeout_s)
 
     async def attach_endpoint(
         self,
@@ -333,12 +439,12 @@ class MachineManager:
         """See `service.RemoteMachines.attach_endpoint`."""
         await self.ready()
         options = AttachOptions("", require_daemon, session_id, attachment_id)
-        return await self._use.attach_endpoint(machine, options)
+        return await self._vm_only(machine, "lent out", self._use.attach_endpoint(machine, options))
 
     async def ssh_endpoint(self, machine: str) -> SSHEndpoint:
         """See `service.RemoteMachines.ssh_endpoint`."""
         await self.ready()
-        return await self._use.ssh_endpoint(machine)
+        return await self._vm_only(machine, "lent out", self._use.ssh_endpoint(machine))
 
     async def revoke_leases(self) -> tuple[int, int]:
         """See `service.RemoteMachines.revoke_leases`."""
@@ -391,23 +497,3 @@ class MachineManager:
 
 async def _ignore(_machine_id: str) -> None:
     """Nobody wants to know."""
-
-
-def _cursor(place: tuple[datetime, str]) -> str:
-    return f"{(place[0] - _EPOCH) // timedelta(microseconds=1)}-{place[1]}"
-
-
-def _place(cursor: str) -> tuple[datetime, str]:
-    if _CURSOR.fullmatch(cursor) is None:
-        raise _bad_field("cursor", "This is not a cursor of ours.")
-    moment, _, id_ = cursor.partition("-")
-    return _EPOCH + timedelta(microseconds=int(moment)), id_
-
-
-def _bad_field(field: str, message: str) -> UsageError:
-    return UsageError(
-        message,
-        hint="Send `next` of the page before as the cursor, or leave both out.",
-        code="vm_invalid_request",
-        details={"field": field},
-    )

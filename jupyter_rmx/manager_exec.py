@@ -22,7 +22,7 @@ KILL_S = 5.0
 class Connects(Protocol):
     """Gives the live transport of a machine."""
 
-    def __call__(self, vm: VM) -> Awaitable[Transport]:
+    def __call__(self, vm: VM, /) -> Awaitable[Transport]:
         """ProviderError `vm_not_running` if it does not run."""
         ...
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from urllib.parse import quote
 
 from jupyter_rmx.clock import Clock
-from jupyter_rmx.control.machines import MachineControl
-from jupyter_rmx.control.use import MachineUse
 from jupyter_rmx.errors import LoopbackError, UsageError
 from jupyter_rmx.loopback.alias import alias_url, check_front_origin, open_url
 from jupyter_rmx.loopback.gate import AliasTarget
 from jupyter_rmx.loopback.headers import local_path
 from jupyter_rmx.loopback.tickets import TICKET_S, Tickets
-from jupyter_rmx.models import VM, PortLink, TcpTarget, check_port
+from jupyter_rmx.manager_links import Links
+from jupyter_rmx.models import Machine, PortLink, TcpTarget, check_port
 from jupyter_rmx.settings import Settings
-from jupyter_rmx.transports.base import ByteStream, Transport
+from jupyter_rmx.transports.base import ByteStream
 
 LABEL_MEMORY_S = 2.0
 LABELS_MAX = 1000
@@ -26,22 +24,12 @@ LABEL_TAIL = len("-3f9a2c41")
 class Ports:
     """The ports of one owner's machines."""
 
-    def __init__(
-        self,
-        control: MachineControl,
-        use: MachineUse,
-        tickets: Tickets,
-        clock: Clock,
-        settings: Settings,
-        link: Callable[[VM], Awaitable[Transport]],
-    ) -> None:
-        self._control = control
-        self._use = use
+    def __init__(self, links: Links, tickets: Tickets, clock: Clock, settings: Settings) -> None:
+        self._links = links
         self._tickets = tickets
         self._clock = clock
         self._settings = settings
-        self._link = link
-        self._labels: dict[str, tuple[float, VM]] = {}
+        self._labels: dict[str, tuple[float, Machine]] = {}
         self._former: dict[str, str] = {}
 
     async def open(
@@ -49,7 +37,7 @@ class Ports:
     ) -> PortLink:
         """See `service.RemoteMachines.open_port`; with `open_id` only the first asker gets a ticket."""
         check_port(port)
-        vm = (await self._use.running(machine, source="port")).vm
+        found = await self._links.running(machine, source="port")
         if open_id is not None and not self._tickets.claim(open_id):
             raise LoopbackError(
                 "This link opened its tab before.",
@@ -60,53 +48,56 @@ class Ports:
         domain = self._settings.alias_domain
         origin = check_front_origin(origin, domain)
         path = _check_path(path)
-        ticket = self._tickets.mint(vm.owner, vm.id, vm.label, port, path)
+        ticket = self._tickets.mint(found.owner, found.id, found.label, port, path)
         return PortLink(
-            machine=vm.name,
-            machine_id=vm.id,
+            machine=found.name,
+            machine_id=found.id,
             port=port,
-            url=alias_url(vm.label, port, path, origin=origin, alias_domain=domain),
-            open_url=open_url(vm.label, port, path, ticket, origin=origin, alias_domain=domain),
+            url=alias_url(found.label, port, path, origin=origin, alias_domain=domain),
+            open_url=open_url(found.label, port, path, ticket, origin=origin, alias_domain=domain),
             shown=f"http://localhost:{port}{path}",
             expires_at=self._clock.now() + timedelta(seconds=TICKET_S),
-            open_id=self._tickets.new_open(vm.id, port),
+            open_id=self._tickets.new_open(found.id, port),
         )
 
     async def lookup(self, label: str) -> AliasTarget | None:
         """The machine that an alias label means, for the proxy; remembered for `LABEL_MEMORY_S`."""
-        vm = await self._machine_of(label)
-        return AliasTarget(vm.id, vm.name, lambda port: self._dial(label, port)) if vm else None
+        found = await self._machine_of(label)
+        return AliasTarget(found.id, found.name, lambda port: self._dial(label, port)) if found else None
 
-    async def _machine_of(self, label: str) -> VM | None:
+    async def _machine_of(self, label: str) -> Machine | None:
         now = self._clock.monotonic()
         known = self._labels.get(label)
         if known is None or now - known[0] > LABEL_MEMORY_S:
-            vm = await self._find(label)
-            if vm is None:
+            found = await self._find(label)
+            if found is None:
                 self._labels.pop(label, None)
                 return None
             if len(self._labels) >= LABELS_MAX:
                 self._labels.clear()
-            known = self._labels[label] = (now, vm)
+            known = self._labels[label] = (now, found)
         return known[1]
 
-    async def _find(self, label: str) -> VM | None:
+    async def _find(self, label: str) -> Machine | None:
         # A label is made of the name; one lookup by name, however many machines there are.
-        record = await self._control.context.find(self._former.get(label) or label[:-LABEL_TAIL])
-        if record is None or (record.vm.label != label and self._former.get(label) != record.vm.id):
+        found = await self._links.find(self._former.get(label) or label[:-LABEL_TAIL])
+        if found is None or (found.label != label and self._former.get(label) != found.id):
             return None
-        return record.vm
+        return found
 
     async def _dial(self, label: str, port: int) -> ByteStream:
-        """A stream to the machine's own loopback port. A page that asks again and again must not resume a machine."""
-        vm = await self._machine_of(label)
-        if vm is None:
+        """A stream to the machine's own loopback port.
+
+        A page that asks again and again must not resume a VM, nor knock at a host that lets nobody in.
+        """
+        found = await self._machine_of(label)
+        if found is None:
             raise LoopbackError(
                 "This machine has ended.", hint="Make a new one: %vm create", code="loopback_gone", status=404
             )
-        return await (await self._link(vm)).dial(TcpTarget(check_port(port)))
+        return await (await self._links.to(found, asked=False)).dial(TcpTarget(check_port(port)))
 
-    def renamed(self, before: VM, after: VM) -> None:
+    def renamed(self, before: Machine, after: Machine) -> None:
         """Pages that are open under the former label go on."""
         self._former[before.label] = after.id
         self.forget()

@@ -12,18 +12,22 @@ from typing import Protocol
 
 from jupyter_rmx.models import (
     VM,
+    Attached,
     CommandResult,
     Endpoint,
     Event,
     ExecEvent,
     ExecSpec,
     FileResult,
+    Machine,
     Operation,
     PortLink,
     SignalName,
     Snapshot,
     SSHEndpoint,
+    SSHHost,
     VMSpec,
+    Workspace,
 )
 
 PAGE_LIMIT = 100
@@ -34,13 +38,13 @@ CURSOR = r"[0-9]{1,16}-[A-Za-z0-9_]{1,64}"
 
 
 @dataclass(frozen=True)
-class VMPage:
+class MachinePage:
     """Some machines, newest first; `next` is the cursor of the page after it, None at the end.
 
     A page may hold fewer machines than were asked for, and others may still follow.
     """
 
-    machines: list[VM]
+    machines: list[Machine]
     next: str | None = None
 
 
@@ -73,7 +77,11 @@ class ExecSession(Protocol):
 
 
 class RemoteMachines(Protocol):
-    """Machines of one owner."""
+    """Machines of one owner: VMs, which providers make, and workspaces, which are hosts that the user already has.
+
+    What has a lifecycle (`pause resume snapshot fork destroy attach_endpoint ssh_endpoint`) is for VMs; a workspace
+    raises ProviderError `vm_unsupported` (501). Everything else takes both.
+    """
 
     async def create(self, spec: VMSpec, *, key: str | None = None) -> VM:
         """Make a machine, or return the one that `key` or the same name and parameters already made.
@@ -84,19 +92,58 @@ class RemoteMachines(Protocol):
         """
         ...
 
-    async def get(self, machine: str) -> VM:
+    async def attach(
+        self, target: str, *, name: str | None = None, startup: str | None = None, force_ssh: bool = False
+    ) -> Attached:
+        """Connect to a machine, and keep it connected; it is ready unless a question is there to be answered.
+
+        `target` is the name of a VM, which is resumed if it is paused; or of a workspace; or else an SSH destination as
+        a person has it: a `Host` of ssh_config, `[user@]host[:port]`, `ssh://…`, or a whole `ssh …` command line. Such
+        a host is a workspace from then on: the one that is reached in the very same way, or a new one, named `name` or
+        after the host. `ssh:…`, or `force_ssh`: an SSH destination, even if a machine has that name. `startup` is a
+        command that the terminals of the workspace run first.
+
+        With `Attached.question`, the server wants an answer and waits for `answer`, for two minutes at most.
+        UsageError `usage_bad_target`, `usage_bad_name`, `usage_bad_startup`; WorkflowError `vm_name_taken`,
+        `ssh_has_a_name` (409, the host is attached under another name); TransportError, and then a new workspace stays
+        in the list, with the reason.
+        """
+        ...
+
+    async def answer(self, question_id: str, answers: Sequence[str] | None) -> Attached:
+        """Answer a question, one text for each of its prompts; None gives up.
+
+        Returns the ready machine, or the next question; after giving up, the machine, which is not connected.
+        WorkflowError `ssh_no_such_question` (404) if it was answered, given up or is too old; UsageError
+        `usage_bad_answers` for another number of texts; TransportError. The answers are neither kept nor logged.
+        """
+        ...
+
+    async def detach(self, machine: str) -> None:
+        """Let go of the connection to a machine. A workspace is forgotten, too; nothing is changed on its host."""
+        ...
+
+    async def workspaces(self) -> Sequence[Workspace]:
+        """All workspaces of the owner, newest first, with the state of their connections."""
+        ...
+
+    async def ssh_hosts(self) -> Sequence[SSHHost]:
+        """The hosts of the user's ssh_config that could be attached; empty where there is none."""
+        ...
+
+    async def get(self, machine: str) -> Machine:
         """The machine; WorkflowError `vm_not_found` (404) otherwise."""
         ...
 
-    async def list(self) -> list[VM]:
+    async def list(self) -> list[Machine]:
         """All machines of the owner, newest first, with their status as it is now."""
         ...
 
-    async def page(self, *, limit: int = PAGE_LIMIT, cursor: str | None = None) -> VMPage:
+    async def page(self, *, limit: int = PAGE_LIMIT, cursor: str | None = None) -> MachinePage:
         """Some of them; UsageError `vm_invalid_request` for a limit out of 1 to 1000, or a cursor that is none of ours."""
         ...
 
-    async def rename(self, machine: str, name: str) -> VM:
+    async def rename(self, machine: str, name: str) -> Machine:
         """Give it another name; its id stays. WorkflowError `vm_name_taken`."""
         ...
 

@@ -1,11 +1,11 @@
-"""`machines`: VMs (and, later, workspaces) under one name; `operations` and `leases` of them."""
+"""`machines`: VMs and workspaces under one name; `operations` and `leases` of VMs."""
 
 from __future__ import annotations
 
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
-from jupyter_rmx.server.requests import VMRequestHandler
+from jupyter_rmx.server.requests import VMRequestHandler, bad_field, text
 
 
 class MachinesHandler(VMRequestHandler):
@@ -16,7 +16,7 @@ class MachinesHandler(VMRequestHandler):
     async def get(self) -> None:
         """List the machines, newest first, page by page."""
         page = await self.rmx.page(limit=self.page_limit(), cursor=self.get_query_argument("cursor", None))
-        self.answer({"machines": [vm.to_wire() for vm in page.machines], "next": page.next})
+        self.answer({"machines": [one.to_wire() for one in page.machines], "next": page.next})
 
 
 class MachineHandler(VMRequestHandler):
@@ -27,6 +27,15 @@ class MachineHandler(VMRequestHandler):
     async def get(self, machine: str) -> None:
         """Look at one machine."""
         self.answer((await self.rmx.get(machine)).to_wire())
+
+    @web.authenticated
+    @authorized
+    async def patch(self, machine: str) -> None:
+        """Give it another name."""
+        name = text(self.vm_object(), "name")
+        if name is None:
+            raise bad_field("name", "There is no new name.")
+        self.answer((await self.rmx.rename(machine, name)).to_wire())
 
 
 class OperationHandler(VMRequestHandler):

@@ -83,6 +83,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "port": {"schema": PORT},
     "path": {"schema": {"type": "string", "minLength": 1}},
     "operation": {"schema": {"type": "string", "minLength": 1}},
+    "question": {"schema": {"type": "string", "minLength": 1}},
 }
 
 

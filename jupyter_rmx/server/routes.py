@@ -29,6 +29,12 @@ from jupyter_rmx.server.uses import (
     SSHEndpointHandler,
 )
 from jupyter_rmx.server.vms import RestoreHandler, SnapshotsHandler, VMHandler, VMsHandler
+from jupyter_rmx.server.workspaces import (
+    QuestionHandler,
+    SSHHostsHandler,
+    WorkspaceHandler,
+    WorkspacesHandler,
+)
 
 PREFIX = "rmx/api/v1"
 _GROUP = {"path": r"(.+)"}
@@ -71,7 +77,7 @@ _ONE_VM = (
         body_required=True,
         errors=(400, 404, 409, 502),
     ),
-    Operation("delete", "destroyVM", "End a VM and remove all of it.", "Done", errors=(404, 409, 502)),
+    Operation("delete", "destroyVM", "End a VM and remove all of it.", "Done", errors=(404, 409, 501, 502)),
 )
 
 ROUTES = (
@@ -270,7 +276,81 @@ ROUTES = (
     Route(
         "machines/{name}",
         MachineHandler,
-        (Operation("get", "getMachine", "One machine.", "VM", errors=(404, 502)),),
+        (
+            Operation("get", "getMachine", "One machine, by name or id.", "Machine", errors=(404, 502)),
+            Operation(
+                "patch",
+                "renameMachine",
+                "Give a machine another name; its id stays.",
+                "Machine",
+                body="Rename",
+                body_required=True,
+                errors=(400, 404, 409, 502),
+            ),
+        ),
+    ),
+    Route(
+        "workspaces",
+        WorkspacesHandler,
+        (
+            Operation(
+                "get",
+                "listWorkspaces",
+                "List the workspaces, newest first, with the states of their connections.",
+                "WorkspaceList",
+            ),
+            Operation(
+                "post",
+                "attach",
+                "Connect to a machine; ready, or with a question of its server, which waits for two minutes.",
+                "Attached",
+                body="AttachWish",
+                body_required=True,
+                errors=(400, *_USE),
+                secret=True,
+            ),
+        ),
+    ),
+    Route(
+        "workspaces/{name}",
+        WorkspaceHandler,
+        (
+            Operation(
+                "delete",
+                "detach",
+                "Let go of the connection to a machine; a workspace is forgotten, too. Its host stays as it is.",
+                "Done",
+                errors=(404,),
+            ),
+        ),
+    ),
+    Route(
+        "questions/{question}",
+        QuestionHandler,
+        (
+            Operation(
+                "post",
+                "answerQuestion",
+                "Answer what a server asked; the ready machine, or the next question.",
+                "Attached",
+                body="Answer",
+                body_required=True,
+                errors=(400, 404, 409, 502, 504),
+                secret=True,
+            ),
+        ),
+    ),
+    Route(
+        "ssh-hosts",
+        SSHHostsHandler,
+        (
+            Operation(
+                "get",
+                "listSSHHosts",
+                "Hosts of the user's ssh_config that could be attached.",
+                "SSHHostList",
+            ),
+        ),
     ),
     Route(
         "machines/{name}/exec",

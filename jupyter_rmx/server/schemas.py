@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, get_args
 
-from jupyter_rmx.models import MACHINE_NAME_RULE, OperationKind, OperationState, SnapshotStatus, VMStatus
+from jupyter_rmx.control.workspaces import STARTUP_MAX
+from jupyter_rmx.models import (
+    MACHINE_NAME_RULE,
+    ConnectionStatus,
+    OperationKind,
+    OperationState,
+    PromptKind,
+    SnapshotStatus,
+    VMStatus,
+)
 from jupyter_rmx.server.requests import IMAGE_MAX, SESSION_ID, SNAPSHOT_NAME_MAX
 
 NAME_PATTERN = "^[a-z0-9]+(-[a-z0-9]+)*$"
@@ -78,6 +87,37 @@ _VM = _whole(
     kind={"type": "string", "enum": ["vm"]},
     label=TEXT,
 )
+_TARGET = _whole(
+    destination=TEXT,
+    port=_or_null(PORT),
+    identity_files={"type": "array", "items": TEXT},
+    config_file=OPTIONAL_TEXT,
+    jump_host=OPTIONAL_TEXT,
+    use_ipv4=BOOLEAN,
+    use_ipv6=BOOLEAN,
+    forward_agent=BOOLEAN,
+    compression=BOOLEAN,
+    options={"type": "array", "items": TEXT},
+)
+_CONNECTION = _whole(
+    status=_choice(ConnectionStatus),
+    attempt=COUNT,
+    next_in_s={"type": ["number", "null"]},
+    code=OPTIONAL_TEXT,
+    reason=OPTIONAL_TEXT,
+    hint=OPTIONAL_TEXT,
+)
+_WORKSPACE = _whole(
+    id=ID,
+    name=NAME,
+    owner=TEXT,
+    kind={"type": "string", "enum": ["workspace"]},
+    label=TEXT,
+    target=_one("SSHTarget"),
+    created_at=TIME,
+    startup=OPTIONAL_TEXT,
+    connection=_one("ConnectionState"),
+)
 _ERROR = {
     "error": {"type": "string", "description": "A stable code."},
     "message": TEXT,
@@ -115,7 +155,38 @@ SCHEMAS: dict[str, Any] = {
     ),
     "Rename": _object(["name"], name=NAME),
     "VMList": _whole(vms=_list_of("VM"), next=OPTIONAL_TEXT),
-    "MachineList": _whole(machines=_list_of("VM"), next=OPTIONAL_TEXT),
+    "SSHTarget": _TARGET,
+    "ConnectionState": _CONNECTION,
+    "Workspace": _WORKSPACE,
+    "Machine": {"oneOf": [_one("VM"), _one("Workspace")]},
+    "MachineList": _whole(machines=_list_of("Machine"), next=OPTIONAL_TEXT),
+    "WorkspaceList": _whole(workspaces=_list_of("Workspace")),
+    "AttachWish": _object(
+        ["target"],
+        target=NOT_BLANK
+        | {
+            "description": "A machine, or an SSH destination: a host, ssh://…, or a whole `ssh …` command line."
+        },
+        name=_or_null(NAME),
+        startup={
+            "type": ["string", "null"],
+            "maxLength": STARTUP_MAX,
+            "description": "A command that its terminals run first: one line.",
+        },
+        force_ssh={"type": ["boolean", "null"]},
+    ),
+    "Prompt": _whole(text=TEXT, echo=BOOLEAN, kind=_choice(PromptKind)),
+    "Question": _whole(id=ID, machine=NAME, title=TEXT, instructions=TEXT, prompts=_list_of("Prompt")),
+    "Attached": _whole(machine=_one("Machine"), question=_or_null(_one("Question"))),
+    "Answer": _object(
+        ["answers"],
+        answers={
+            "type": ["array", "null"],
+            "items": TEXT,
+            "description": "One text for each prompt; null gives up.",
+        },
+    ),
+    "SSHHostList": _whole(hosts={"type": "array", "items": _whole(name=TEXT, source=TEXT)}),
     "Done": _whole(ok={"const": True}),
     "Command": _object(
         ["command"],

@@ -17,7 +17,8 @@ class VMsHandler(VMRequestHandler):
     async def get(self) -> None:
         """List the machines, newest first, page by page."""
         self.refuse_team(self.team())
-        page = await self.rmx.page(limit=self.page_limit(), cursor=self.get_query_argument("cursor", None))
+        cursor = self.get_query_argument("cursor", None)
+        page = await self.rmx.page(limit=self.page_limit(), cursor=cursor, workspaces=False)
         self.answer({"vms": [vm.to_wire() for vm in page.machines], "next": page.next})
 
     @web.authenticated
@@ -43,7 +44,7 @@ class VMHandler(VMRequestHandler):
     @authorized
     async def get(self, machine: str) -> None:
         """Look at one machine."""
-        self.answer((await self.rmx.get(machine)).to_wire())
+        self.answer((await self.rmx.get_vm(machine)).to_wire())
 
     @web.authenticated
     @authorized
@@ -52,7 +53,7 @@ class VMHandler(VMRequestHandler):
         name = text(self.vm_object(), "name")
         if name is None:
             raise bad_field("name", "There is no new name.")
-        self.answer((await self.rmx.rename(machine, name)).to_wire())
+        self.answer((await self.rmx.rename_vm(machine, name)).to_wire())
 
     @web.authenticated
     @authorized
