@@ -49,6 +49,9 @@ class Settings:
         Seconds after the last sign of life of any Jupyter of this user at which an embedded machine ends itself.
     upload_max_bytes
         Largest single file that an upload accepts.
+    spool_max_bytes
+        Output of one command that waits on disk for a reader that is slower than it; beyond it the command waits. All
+        of it is still shown after an interrupt, so it is not larger.
     max_active_owner
         How many machines the owner may have that are being made, running or being ended.
     create_enabled, disabled_providers
@@ -75,6 +78,7 @@ class Settings:
     default_provider: str = "local"
     orphan_after_s: float = 8 * 3600.0
     upload_max_bytes: int = 16 * 1024**3
+    spool_max_bytes: int = 64 * 1024**2
     max_active_owner: int = 50
     create_enabled: bool = True
     disabled_providers: frozenset[str] = frozenset()
