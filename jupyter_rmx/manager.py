@@ -49,6 +49,8 @@ from jupyter_rmx.settings import Settings
 from jupyter_rmx.store.store import Store
 from jupyter_rmx.transports.base import Transport
 from jupyter_rmx.transports.pool import TransportPool
+from jupyter_rmx.transports.spool import Spool
+from jupyter_rmx.transports.spooled import SpooledProcess
 from jupyter_rmx.transports.watch import watch_network
 
 log = logging.getLogger(__name__)
@@ -290,6 +292,14 @@ class MachineManager:
         await self.ready()
         return await self._parts.control.get(machine)
 
+    async def known(self, machine: str) -> Machine:
+        """As `get`, from the rows alone: no provider is asked, so it may be called often."""
+        await self.ready()
+        workspace = await self._workspaces.find(machine)
+        return (
+            self._attachments.seen(workspace) if workspace else (await self._parts.control.known(machine)).vm
+        )
+
     async def list(self) -> list[Machine]:
         """See `service.RemoteMachines.list`."""
         page = await self.page(limit=PAGE_MAX)
@@ -399,7 +409,9 @@ class MachineManager:
         """See `service.RemoteMachines.exec`."""
         await self.ready()
         found, transport = await self._links.reach(machine, source="exec")
-        process = await transport.run(spec)
+        settings = self._parts.settings
+        spool = Spool(settings.data_dir, file_max=settings.spool_max_bytes)
+        process = SpooledProcess(await transport.run(spec), spool)
         return ManagedExec(process, lambda end: self._exec_ended(found, spec, end))
 
     def _exec_ended(self, machine: Machine, spec: ExecSpec, end: Exit | None) -> None:

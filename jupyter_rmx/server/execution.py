@@ -17,47 +17,26 @@ import asyncio
 import json
 from typing import Any, cast, get_args
 
-from jupyter_core.utils import ensure_async
 from jupyter_server.auth.decorator import ws_authenticated
-from jupyter_server.base.websocket import WebSocketMixin
-from tornado import web, websocket
+from tornado import websocket
 
 from jupyter_rmx.errors import RmxError, UsageError
 from jupyter_rmx.models import ExecSpec, Exit, Output, SignalName
-from jupyter_rmx.server.base import RmxHandler, error_envelope, json_object
+from jupyter_rmx.server.base import error_envelope, json_object
+from jupyter_rmx.server.socket import RmxSocket
 from jupyter_rmx.service import ExecSession
 
 STREAM_BYTE = {"stdout": b"\x01", "stderr": b"\x02"}
 SIGNALS: tuple[str, ...] = get_args(SignalName)
 
 
-class ExecHandler(WebSocketMixin, websocket.WebSocketHandler, RmxHandler):
+class ExecHandler(RmxSocket):
     """One command per socket."""
-
-    @property
-    def max_message_size(self) -> int:
-        """Largest message that a client may send, in bytes: a command, or a part of its input."""
-        return 8 * 1024 * 1024
-
-    def set_default_headers(self) -> None:
-        """Jupyter's default headers mean nothing on a WebSocket."""
-
-    async def prepare(self) -> None:
-        """Authenticate; a WebSocket is never redirected to a login page."""
-        await RmxHandler.prepare(self, _redirect_to_login=False)
-        self.touch()
-
-    def check_origin(self, origin: str | None = None) -> bool:
-        """Jupyter's rule for browsers; a holder of the key is no browser."""
-        return True if self.token_authenticated else bool(WebSocketMixin.check_origin(self, origin))
 
     @ws_authenticated
     async def get(self, machine: str) -> None:
         """Authorize, then become a WebSocket."""
-        if not await ensure_async(
-            self.authorizer.is_authorized(self, self.current_user, "execute", self.auth_resource)
-        ):
-            raise web.HTTPError(403)
+        await self.authorize()
         await super().get(machine)
 
     def open(self, *path: str, **_named: str) -> None:

@@ -21,9 +21,11 @@ from jupyter_rmx.clock import SystemClock
 from jupyter_rmx.connection import VARIABLE, Connection, runtime_dir, write_connection
 from jupyter_rmx.errors import RmxError
 from jupyter_rmx.loopback.tickets import Tickets
+from jupyter_rmx.manager_terminals import TerminalMachines
 from jupyter_rmx.server.base import key_identity
 from jupyter_rmx.server.routes import handlers
 from jupyter_rmx.settings import Settings, settings_from_environment
+from jupyter_rmx.terminals.hub import Terminals
 
 if TYPE_CHECKING:
     from jupyter_rmx.loopback.gate import AliasTarget
@@ -70,6 +72,13 @@ class RmxExtension(ExtensionApp):
     )
     upload_max_bytes = Int(
         16 * 1024**3, min=1, config=True, help="Largest file that an upload accepts, in bytes."
+    )
+
+    spool_max_bytes = Int(
+        64 * 1024**2,
+        min=0,
+        config=True,
+        help="Output of one command that waits on disk for a slow reader, in bytes; beyond it the command waits.",
     )
 
     database_url = Unicode(
@@ -120,9 +129,11 @@ class RmxExtension(ExtensionApp):
         self._warming: asyncio.Task[None] | None = None
         self._connection_file: Path | None = None
         self._tickets = Tickets(SystemClock())
+        self._terminals = Terminals(TerminalMachines(self.manager), SystemClock())
         settings = self._rmx_settings()
         self.settings.update(
             rmx_service=self.manager,
+            rmx_terminals=self._terminals,
             rmx_key=self._key,
             rmx_key_identity=key_identity(settings.owner),
             rmx_touch=self._touch,
@@ -153,6 +164,7 @@ class RmxExtension(ExtensionApp):
             database_url=self.database_url or base.database_url,
             orphan_after_s=self.local_orphan_after_s,
             upload_max_bytes=self.upload_max_bytes,
+            spool_max_bytes=self.spool_max_bytes,
             max_active_owner=self.max_active_owner,
             create_enabled=self.create_enabled and base.create_enabled,
             images=base.images | {name.replace("-", "_"): image for name, image in self.images.items()},
@@ -175,9 +187,14 @@ class RmxExtension(ExtensionApp):
             from jupyter_rmx.bootstrap import build_manager
 
             self._manager = build_manager(self._rmx_settings(), origin=self._origin(), tickets=self._tickets)
-            if self._alias is not None:
-                self._manager.on_destroyed = self._alias.close_machine
+            self._manager.on_destroyed = self._close_machine
         return self._manager
+
+    async def _close_machine(self, machine_id: str) -> None:
+        """A machine is being ended: its tabs are told before its connection goes."""
+        await self._terminals.close_machine(machine_id)
+        if self._alias is not None:
+            await self._alias.close_machine(machine_id)
 
     def _server_url(self) -> SplitResult:
         """Where this computer reaches the server: loopback, unless it listens on one other address only."""
@@ -229,6 +246,7 @@ class RmxExtension(ExtensionApp):
         if self._warming is not None:
             self._warming.cancel()
             await asyncio.gather(self._warming, return_exceptions=True)
+        await self._terminals.aclose()
         if self._alias is not None:
             await self._alias.aclose()
         if self._manager is not None:

@@ -22,7 +22,7 @@ class Operation:
     """One method of a route. `answer` and `body` name schemas; `answer` None is a WebSocket, `body` `bytes` a raw one.
 
     `headers` and `query` name rows of `PARAMETERS`; `errors` are the statuses beside 401, 403 and 500, which all have.
-    `secret`: the answer is not to be kept by a cache. `content` is the answer's type.
+    `secret`: the answer is not to be kept by a cache. `content` is the answer's type. `empty`: there is none (204).
     """
 
     method: str
@@ -36,6 +36,7 @@ class Operation:
     errors: tuple[int, ...] = ()
     secret: bool = False
     content: str = "application/json"
+    empty: bool = False
 
 
 _KEY = {
@@ -84,6 +85,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "path": {"schema": {"type": "string", "minLength": 1}},
     "operation": {"schema": {"type": "string", "minLength": 1}},
     "question": {"schema": {"type": "string", "minLength": 1}},
+    "terminal": {"schema": {"type": "string", "minLength": 1}, "description": "Name of a terminal."},
 }
 
 
@@ -112,8 +114,11 @@ def _error(status: int) -> dict[str, Any]:
 
 
 def _responses(operation: Operation) -> dict[str, Any]:
-    if operation.answer is None:
-        answers: dict[str, Any] = {"101": {"description": "Switching to WebSocket."}}
+    if operation.empty:
+        answers: dict[str, Any] = {"204": {"description": "Done."}}
+        errors = {401, 403, 500, 503, *operation.errors}
+    elif operation.answer is None:
+        answers = {"101": {"description": "Switching to WebSocket."}}
         errors = {403, 500, *operation.errors}
     else:
         answers = {"200": {"description": "Done.", "content": _content(operation.answer, operation.content)}}

@@ -18,6 +18,7 @@ from jupyter_rmx.server.machines import (
 from jupyter_rmx.server.meta import HealthHandler, NotFoundHandler, OpenAPIHandler, ProvidersHandler
 from jupyter_rmx.server.openapi import Operation, openapi_document
 from jupyter_rmx.server.ports import OpenHandler, TicketHandler
+from jupyter_rmx.server.terminals import TerminalHandler, TerminalsHandler, TerminalSocket
 from jupyter_rmx.server.uses import (
     AttachEndpointHandler,
     BufferedExecHandler,
@@ -377,6 +378,44 @@ ROUTES = (
                 body="PortRequest",
                 errors=(400, *_USE),
                 secret=True,
+            ),
+        ),
+    ),
+    Route(
+        "machines/{name}/api/terminals",
+        TerminalsHandler,
+        (
+            Operation(
+                "get", "listTerminals", "List the terminals of a machine.", "TerminalList", errors=(404, 502)
+            ),
+            Operation(
+                "post",
+                "openTerminal",
+                "Open a terminal, or answer with the one of that name. A paused machine is resumed first.",
+                "Terminal",
+                body="TerminalWish",
+                errors=(400, *_USE),
+            ),
+        ),
+    ),
+    Route(
+        "machines/{name}/api/terminals/{terminal}",
+        TerminalHandler,
+        (
+            Operation("get", "getTerminal", "One terminal of a machine.", "Terminal", errors=(404, 502)),
+            Operation("delete", "closeTerminal", "Hang up a terminal.", None, errors=(404, 502), empty=True),
+        ),
+    ),
+    Route(
+        "machines/{name}/terminals/websocket/{terminal}",
+        TerminalSocket,
+        (
+            Operation(
+                "get",
+                "watchTerminal",
+                "WebSocket: a terminal, in terminado's messages (see jupyter_rmx/server/terminals.py).",
+                None,
+                errors=(400, 404, 426, 502),
             ),
         ),
     ),

@@ -274,6 +274,10 @@ SCHEMAS: dict[str, Any] = {
     "FileResult": _whole(
         remote_path=TEXT, size=COUNT, sha256={"type": "string", "pattern": "^[0-9a-f]{64}$"}
     ),
+    "Terminal": _whole(name=TEXT, last_activity=TIME),
+    "TerminalList": _list_of("Terminal"),
+    # Of what Jupyter's own interface takes beside it, `cwd`, nothing is used.
+    "TerminalWish": _object([], name={"type": ["string", "null"], "pattern": "^[A-Za-z0-9_]{1,32}$"}),
     "ProviderList": _whole(providers={"type": "array", "items": _whole(name=TEXT)}),
     "Health": _whole(ok={"const": True}, version=TEXT),
     "Document": _object(["openapi", "info", "paths"]),
