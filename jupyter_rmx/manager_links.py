@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 
 from jupyter_rmx.control.machines import MachineControl
@@ -17,6 +18,7 @@ Connect = Callable[[Endpoint, str], Awaitable[Transport]]
 ConnectTarget = Callable[[SSHTarget, str, Asker | None], Awaitable[Transport]]
 """Target, transport key, and who answers the server's questions, if anybody."""
 ROUNDS = 3
+_ATTACH = re.compile(r"%vm attach [^`\s]+")
 
 
 class Links:
@@ -65,7 +67,7 @@ class Links:
             return await self.open(workspace, None, asked=asked)
         except TransportError as error:
             if error.code == "ssh_needs_answer":
-                error.hint = error.hint.replace("NAME", workspace.name)
+                error.hint = _ATTACH.sub(f"%vm attach {workspace.name}", error.hint)
             raise
 
     async def open(self, workspace: Workspace, asker: Asker | None, *, asked: bool = True) -> Transport:
