@@ -202,11 +202,11 @@ def _of_target(target: SSHTarget) -> Iterator[tuple[str, str]]:
 
 
 def _send_env(held: list[str], words: list[str]) -> list[str]:
-    """`-PATTERN` takes back what was named before; names are kept in the order of their first mention."""
+    """`-PATTERN` takes back what was named before."""
     for word in words:
         if word.startswith("-"):
             held = [name for name in held if not matches_any(name, [word[1:]])]
-        elif word not in held:
+        else:
             held = [*held, word]
     return held
 

@@ -47,7 +47,8 @@ class Destination:
 def parse_port(text: str) -> int:
     """1 to 65535; leading zeros are fine, as for ssh. UsageError `usage_bad_target` otherwise."""
     if _PORT.fullmatch(text) is None or not 1 <= int(text) <= 65535:
-        raise bad_target(f"{shown(text, 20)} is not a port.", "A port is a whole number from 1 to 65535.")
+        # Not shown: `sshpass -p SECRET …` is read as a host with a port.
+        raise bad_target("The port is not a whole number from 1 to 65535.")
     return int(text)
 
 
@@ -88,8 +89,9 @@ def _of_uri(scheme: str, rest: str) -> Destination:
 def _host_and_port(text: str) -> tuple[str, int | None]:
     if text.startswith("["):
         address, closed, behind = text[1:].partition("]")
-        if not closed or not _is_ipv6(address) or (behind and not behind.startswith(":")):
-            raise bad_target(f"{shown(text)} is not an IPv6 address in brackets.")
+        whole = ":" not in address or _is_ipv6(address)  # `ssh -G` writes a jump host as [10.0.0.1]:22, too
+        if not closed or not whole or (behind and not behind.startswith(":")):
+            raise bad_target(f"{shown(text)} is not an address in brackets.")
         return address, parse_port(behind[1:]) if behind else None
     if text.count(":") > 1:
         if _is_ipv6(text):

@@ -7,7 +7,9 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from jupyter_rmx.errors import UsageError
+from jupyter_rmx.ssh.destination import Destination
 from jupyter_rmx.ssh.jump import parse_jump_chain
+from jupyter_rmx.ssh.tokens import expand_tokens, proxy_tokens
 
 HostKeyRule = Literal["ask", "accept-new", "yes", "no"]
 Values = Mapping[str, Sequence[str]]
@@ -82,17 +84,25 @@ class Resolved:
     pubkey_algorithms: tuple[str, ...] = ()
 
     @property
+    def jump_hops(self) -> tuple[Destination, ...]:
+        """The jump hosts as they are dialled, first one first, tokens filled in; empty where there is none.
+
+        UsageError for a hop that cannot be read. Each has settings of its own: ask for them (jump.hop_target).
+        """
+        if self.proxy_jump is None or self.proxy_command is not None:
+            return ()
+        return parse_jump_chain(expand_tokens(self.proxy_jump, proxy_tokens(self)))
+
+    @property
     def tcp_probe(self) -> tuple[str, int | None] | None:
         """Host and port that a connection dials first; None where a ProxyCommand does, so that nobody can tell.
 
-        With jump hosts it is the first of them, as it is written: its own settings are another `ssh -G`.
+        With jump hosts it is the first of them, as it is written.
         """
         if self.proxy_command is not None:
             return None
-        if self.proxy_jump is None:
-            return self.hostname, self.port
-        hop = parse_jump_chain(self.proxy_jump)[0]
-        return hop.host, hop.port
+        hops = self.jump_hops
+        return (hops[0].host, hops[0].port) if hops else (self.hostname, self.port)
 
 
 def parse_ssh_G(text: str) -> Resolved:  # noqa: N802 - it reads `ssh -G`, not `ssh -g`

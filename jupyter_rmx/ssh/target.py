@@ -7,11 +7,13 @@ import re
 import shlex
 import unicodedata
 
+from jupyter_rmx.errors import UsageError
 from jupyter_rmx.models import SSHTarget
 from jupyter_rmx.ssh.argv import SSHCommand, is_ssh, parse_argv
 from jupyter_rmx.ssh.destination import bad_target, checked_user, is_address, parse_destination, shown
 from jupyter_rmx.ssh.jump import parse_jump_chain
 from jupyter_rmx.ssh.options import durable_options, durable_target, split_option
+from jupyter_rmx.ssh.tokens import expand_tokens
 
 TEXT_MAX = 16384
 """Characters of a pasted line; a longer one is a mistake."""
@@ -98,7 +100,7 @@ def target_of(command: SSHCommand) -> SSHTarget:
     if command.user is not None:
         checked_user(command.user, colon=command.user_by_flag)
     if command.jump_host is not None:
-        parse_jump_chain(command.jump_host)
+        _check_jump(command.jump_host)
     options = [one for one in command.options if split_option(one)[0] not in _SESSION_ONLY]
     if command.forward_agent is False:
         command.flag_options.append("ForwardAgent=no")
@@ -114,6 +116,14 @@ def target_of(command: SSHCommand) -> SSHTarget:
         compression=command.compression,
         options=durable_options([*command.flag_options, *options]),
     )
+
+
+def _check_jump(spec: str) -> None:
+    try:
+        spec = expand_tokens(spec, {"h": "h", "n": "h", "p": "22", "r": "me"})
+    except UsageError:
+        raise bad_target("A jump host has a %-token that ssh does not know there.") from None
+    parse_jump_chain(spec)
 
 
 def slug(target: SSHTarget) -> str:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from jupyter_rmx.errors import UsageError
 from jupyter_rmx.ssh.options import expand_home
-from jupyter_rmx.ssh.resolved import Resolved
+
+if TYPE_CHECKING:
+    from jupyter_rmx.ssh.resolved import Resolved
 
 _TOKEN = re.compile(r"%(.?)", re.DOTALL)
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
