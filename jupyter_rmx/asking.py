@@ -44,13 +44,20 @@ def prompt_line(prompt: Prompt) -> str:
 
 
 def ask(
-    question: Question, *, tell: Callable[[str], None], read: Callable[[str, bool], str]
+    question: Question,
+    *,
+    tell: Callable[[str], None],
+    read: Callable[[str, bool], str],
+    somebody: bool = True,
 ) -> list[str] | None:
     """The answers to all prompts, in order; None if the person gave up (Ctrl-C, or the end of the input).
 
-    `tell` shows a text; `read` takes a prompt and whether what is typed may be seen. Raises NobodyToAsk if `read` does.
+    `tell` shows a text; `read` takes a prompt and whether what is typed may be seen. Raises NobodyToAsk if `read` does,
+    or if there is something to type and it is known that there is not `somebody`.
     """
     answers: list[str] = []
+    if question.prompts and not somebody:
+        raise NobodyToAsk
     try:
         text = introduction(question)
         if text:

@@ -36,7 +36,8 @@ async def _answer(service: RemoteMachines, question: Question) -> Attached:
     try:
         # On the loop's own thread: Ctrl-C reaches no other one, and a thread that reads a terminal cannot be ended.
         with _interruptible():
-            answers = ask(question, tell=_tell, read=_read)
+            somebody = sys.stdin is not None and sys.stdin.isatty()
+            answers = ask(question, tell=_tell, read=_read, somebody=somebody)
     except NobodyToAsk:
         await _give_up(service, question)
         raise nobody_answers(question, _WHERE) from None
@@ -73,8 +74,6 @@ def _tell(text: str) -> None:
 
 def _read(prompt: str, echo: bool) -> str:
     """One line from the terminal; prompts go to it, never to stdout, which may be somebody's JSON."""
-    if sys.stdin is None or not sys.stdin.isatty():
-        raise NobodyToAsk
     if not echo:
         return _read_hidden(prompt)
     sys.stderr.write(prompt)

@@ -28,6 +28,8 @@ class Person:
     def __init__(self, shell: Any) -> None:
         self._in_kernel = getattr(shell, "kernel", None) is not None
         self._saw_answer = False
+        self.may_be_there = self._in_kernel or (sys.stdin is not None and sys.stdin.isatty())
+        """False: nobody for sure. Whether a kernel's front end takes input is known only when it is asked."""
 
     def tell(self, text: str) -> None:
         """Show a text."""
@@ -36,8 +38,6 @@ class Person:
 
     def read(self, prompt: str, echo: bool) -> str:
         """One line; raises NobodyToAsk, KeyboardInterrupt, EOFError."""
-        if not self._in_kernel and (sys.stdin is None or not sys.stdin.isatty()):
-            raise NobodyToAsk
         try:
             if echo:
                 self._saw_answer = True
@@ -75,7 +75,7 @@ def answer_all(session: Session, attached: Attached, shell: Any) -> Attached:
 
 def _answer(session: Session, question: Question, person: Person) -> Attached:
     try:
-        answers = ask(question, tell=person.tell, read=person.read)
+        answers = ask(question, tell=person.tell, read=person.read, somebody=person.may_be_there)
     except NobodyToAsk:
         _give_up(session, question)
         raise nobody_answers(question, _WHERE) from None

@@ -69,15 +69,18 @@ class ServerProcess(JupyterServer):
         return self.call(use).decode()
 
     def destroy_all(self):
+        from jupyter_rmx.models import Workspace
+
         async def use(client):
-            for vm in await client.list():
-                await client.destroy(vm.id)
+            for machine in await client.list():
+                end = client.detach if isinstance(machine, Workspace) else client.destroy
+                await end(machine.name)
 
         self.call(use)
 
     def finish(self):
         """Destroy its machines and stop it, if it still runs; remove its folder."""
-        if self.process.poll() is None:
+        if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.destroy_all()
             self.stop()
