@@ -71,7 +71,7 @@ def asked(kernel):
     return kernel.client.get_stdin_msg(timeout=FAIL_SAFE_S)["content"]
 
 
-def test_a_passphrase_is_asked_for_once_and_is_nowhere_afterwards(start_server, start_kernel, host, tmp_path):
+def test_a_passphrase_is_asked_for_once_and_is_nowhere_afterwards(start_server, request, host, tmp_path):
     served = start_server()  # what it keeps is searched
     kernel = Kernel(served.env | {"IPYTHONDIR": str(tmp_path / "ipython")}, tmp_path)
     request.addfinalizer(kernel.stop)
