@@ -129,6 +129,8 @@ class _Evaluation:
     def _take(self, keyword: str, rest: str) -> None:
         keyword = ALIASES.get(keyword, keyword)
         words = [rest.lstrip(" \t=")] if keyword in REST else split_words(rest)
+        if keyword == "proxyjump":
+            words = [words[0].partition("#")[0].rstrip()]
         if not words or not words[0]:
             raise ValueError(keyword)
         self._keep(keyword, words)

@@ -14,6 +14,8 @@ def parse_jump_chain(spec: str) -> tuple[Destination, ...]:
     spec = spec.strip()
     if spec.lower() == "none":
         return ()
+    if "#" in spec:  # ssh takes it for a comment and would go elsewhere
+        raise bad_target("A jump host cannot hold a '#'.")
     hops = spec.split(",")
     if not all(hop.strip() for hop in hops):
         raise bad_target("A jump host is missing.", "Jump hosts are written as in: -J me@bastion:2200,inner")

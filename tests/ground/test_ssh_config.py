@@ -3,7 +3,6 @@
 import glob
 import re
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,9 +17,7 @@ from jupyter_rmx.ssh.resolved import parse_ssh_G
 from jupyter_rmx.ssh.syntax import matches, seconds
 from jupyter_rmx.ssh.target import parse_target
 from jupyter_rmx.ssh.tokens import expand_path, expand_proxy_command, expand_tokens, path_tokens
-
-sys.path.insert(0, str(Path(__file__).parent))
-from openssh import ENVIRON, HERE, ssh_G
+from tests.ground.openssh import ENVIRON, HERE, ssh_G
 
 # (configuration, targets). DIR is the folder of the test.
 TABLE = {
@@ -43,6 +40,7 @@ TABLE = {
     "percent": ("Host a\nHostName b%%c\n", ["a"]),
     "proxy command": ('Host a\nProxyCommand nc -x "q r" %h %p # c\nProxyJump j\n', ["a", "ssh -J k a", "ssh -o ProxyCommand=none a"]),
     "proxy jump": ("Host a\nProxyJump me@b:22,ssh://c:33,d\nProxyCommand x\n", ["a", "ssh -J none a", "ssh -o ProxyCommand=y a"]),
+    "proxy comment": ("ProxyJump a,b # c\n", ["h"]),
     "proxy none": ("Host a\nProxyJump none\nProxyCommand x\nHost b\nProxyCommand none\nProxyJump j\n", ["a", "b"]),
     "proxy none first": ("Host a\nProxyJump none\nHost *\nProxyJump j\n", ["a", "b"]),
     "match host": ("Match host *.lab\nPort 5\nMatch host a,!b,b* user me\nPort 6\n", ["x.lab", "a", "me@a", "me@b", "me@bc"]),

@@ -1,6 +1,6 @@
 """Decisions after a failure, as a model of the whole row of failures sees them."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_rmx.transports.error_line import best_error_line
@@ -15,7 +15,6 @@ FAILURES = st.lists(
 )
 
 
-@settings(derandomize=True)
 @given(FAILURES)
 def test_a_row_of_failures_ends_where_a_person_must_help(failures):
     previous, consecutive, total = None, 0, 0
