@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 
+from jupyter_rmx.control import failures
 from jupyter_rmx.control.machines import MachineControl
 from jupyter_rmx.control.use import MachineUse
 from jupyter_rmx.control.workspaces import Workspaces
@@ -79,6 +80,8 @@ class Links:
             return await self._connect_target(workspace.target, key, asker)
 
         async def again() -> Transport:
+            if await self._workspaces.find(workspace.id) is None:  # another Jupyter let it go
+                raise failures.not_found(workspace.name)
             return await self._connect_target(workspace.target, key, None)
 
         transport = await self._pool.get(key, connect, asked=asked)

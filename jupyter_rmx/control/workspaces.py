@@ -13,7 +13,7 @@ from dataclasses import replace
 from jupyter_rmx.control import failures
 from jupyter_rmx.control.context import Context
 from jupyter_rmx.errors import UsageError
-from jupyter_rmx.models import Machine, SSHTarget, Workspace, check_machine_name, new_id
+from jupyter_rmx.models import STARTUP_MAX, Machine, SSHTarget, Workspace, check_machine_name, new_id
 from jupyter_rmx.models.names import MACHINE_NAME_MAX
 from jupyter_rmx.ssh.key import transport_key
 from jupyter_rmx.ssh.options import durable_target
@@ -24,7 +24,6 @@ from jupyter_rmx.store.store import Transaction
 MEMORY_S = 2.0
 """How long a row that was found is taken for true: each command asks for it, and another Jupyter rarely changes it."""
 KNOWN_MAX = 1000
-STARTUP_MAX = 8192
 ALL = 100_000
 
 

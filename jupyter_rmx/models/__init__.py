@@ -41,10 +41,18 @@ from jupyter_rmx.models.snapshot import Snapshot, SnapshotStatus
 from jupyter_rmx.models.ssh_target import SSHTarget
 from jupyter_rmx.models.transfer import FileItem, FileResult, Rejection, TransferPlan, Upload
 from jupyter_rmx.models.vm import VM, VMSpec, VMStatus
-from jupyter_rmx.models.workspace import Attached, Machine, SSHHost, Workspace, machine_from_wire
+from jupyter_rmx.models.workspace import (
+    STARTUP_MAX,
+    Attached,
+    Machine,
+    SSHHost,
+    Workspace,
+    machine_from_wire,
+)
 
 __all__ = [
     "MACHINE_NAME_RULE",
+    "STARTUP_MAX",
     "VM",
     "Attached",
     "CommandResult",

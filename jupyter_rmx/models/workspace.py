@@ -11,6 +11,9 @@ from jupyter_rmx.models.names import machine_label
 from jupyter_rmx.models.ssh_target import SSHTarget
 from jupyter_rmx.models.vm import VM
 
+STARTUP_MAX = 8192
+"""Characters of a command that terminals run first."""
+
 
 @dataclass(frozen=True)
 class Workspace:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, get_args
 
-from jupyter_rmx.control.workspaces import STARTUP_MAX
 from jupyter_rmx.models import (
     MACHINE_NAME_RULE,
+    STARTUP_MAX,
     ConnectionStatus,
     OperationKind,
     OperationState,

@@ -11,11 +11,13 @@ from jupyter_rmx.connection import read_connection, runtime_dir
 from jupyter_rmx.server.routes import ROUTES
 
 KEY = {"Idempotency-Key": "k"}
+SOCKETS = {"machines/demo/exec", "machines/demo/terminals/websocket/1"}
 ENVELOPE = {"error", "message", "reason", "action", "details", "retryable", "request_id", "class"}
 
 
 def filled(path):
-    values = {"name": "demo", "id": "demo", "operation": "op_1", "port": "80", "path": "a"}
+    values = {"name": "demo", "id": "demo", "port": "80", "path": "a"}
+    values |= {"operation": "op_1", "question": "q_1", "terminal": "1"}
     return path.format_map(values)
 
 
@@ -40,8 +42,8 @@ async def test_every_route_refuses_a_stranger(jp_serverapp, http_server_client, 
         {"Authorization": "token wrong"},
     ):
         error = await refused(http_server_client, url, method, headers)
-        if path == "machines/demo/exec":
-            assert error.code == 403  # a WebSocket
+        if path in SOCKETS:
+            assert error.code == 403
         else:
             assert (error.code, json.loads(error.response.body)["error"]) == (401, "unauthorized")
             assert error.response.headers["WWW-Authenticate"]
