@@ -229,13 +229,17 @@ def host_names(files: Iterable[ConfigText], include: Include = nothing_included)
     read is passed over: a list of names is not the place to complain.
     """
     found: dict[str, SSHHost] = {}
+    read: set[str] = set()
     for source, text in files:
-        for name, origin in _names(source, text, include, 0):
+        for name, origin in _names(source, text, include, read):
             found.setdefault(name, SSHHost(name, origin))
     return list(found.values())
 
 
-def _names(source: str, text: str, include: Include, depth: int) -> Iterator[tuple[str, str]]:
+def _names(source: str, text: str, include: Include, read: set[str]) -> Iterator[tuple[str, str]]:
+    if source in read:  # once is enough, and a file that includes itself must end
+        return
+    read.add(source)
     for line in text.split("\n"):
         keyword, rest = split_line(line) or ("", "")
         if keyword not in {"host", "include"}:
@@ -246,7 +250,7 @@ def _names(source: str, text: str, include: Include, depth: int) -> Iterator[tup
             continue
         if keyword == "host":
             yield from ((word, source) for word in words if word and not set("*?!") & set(word))
-        elif depth < DEPTH_MAX:
+        else:
             for pattern in words:
                 for name, included in include(pattern, source):
-                    yield from _names(name, included, include, depth + 1)
+                    yield from _names(name, included, include, read)

@@ -2,6 +2,7 @@
 
 import glob
 import re
+import shlex
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +13,12 @@ from hypothesis import strategies as st
 
 from jupyter_rmx.errors import UsageError
 from jupyter_rmx.models import SSHTarget
+from jupyter_rmx.ssh.argv import parse_argv
 from jupyter_rmx.ssh.config import evaluate, host_names
+from jupyter_rmx.ssh.jump import hop_target
 from jupyter_rmx.ssh.resolved import parse_ssh_G
 from jupyter_rmx.ssh.syntax import matches, seconds
-from jupyter_rmx.ssh.target import parse_target
+from jupyter_rmx.ssh.target import parse_target, target_of
 from jupyter_rmx.ssh.tokens import expand_path, expand_proxy_command, expand_tokens, path_tokens
 from tests.ground.openssh import ENVIRON, HERE, ssh_G
 
@@ -52,6 +55,11 @@ TABLE = {
     "match case": ("Match host GPU\nPort 5\nMatch originalhost gpu*\nUser me\n", ["gpu", "GPU"]),
     "match local user": (f"Match localuser {HERE.user}\nPort 5\nMatch localuser nobody-here\nUser x\n", ["h"]),
     "match exec is left out": ("Match exec false\nPort 5\nMatch canonical\nUser me\n", ["h"]),
+    "match equals": ("Match host=a user=me\nPort 5\nMatch !host=a\nPort 6\n", ["a", "me@a", "b"]),
+    "match quoted": ('Match host "a,b" user "me"\nPort 5\nMatch host c # d\nPort 6\n', ["me@b", "me@c", "c"]),
+    "match many": ("Match host a,b, user *\nPort 5\nMatch host *,!a\nUser x\n", ["a", "b", "c"]),
+    "host commas": ('Host a,b c\nPort 5\nHost "d e" f\nPort 6\n', ["a", "c", "f"]),
+    "equals again": ("ProxyCommand = =x y\n", ["a"]),
     "include": ("Include DIR/one\nPort 5\n", ["a", "b"]),
     "include in a block": ("Host a\nInclude DIR/one DIR/two*\nPort 7\nHost *\nUser last\n", ["a", "b"]),
     "include twice": ("Host b\n Include DIR/one\nHost *\n Include DIR/outer\n", ["a", "b"]),
@@ -116,6 +124,7 @@ def test_the_first_file_counts():
     ("text", "place"),
     [
         ("User me\nPort abc\n", None),
+        ("Port==5\n", None),
         ("\nUser 'a\n", "config line 2: 'user'"),
         ("Port\n", "config line 1: 'port'"),
         ("Match host\n", "config line 1: 'match'"),
@@ -204,7 +213,7 @@ def test_names_for_lists_leave_patterns_out():
         ("~/.ssh/config", 'Host a *.b !c d\nInclude more\nMatch host e\nHost a "f" g?\nhost=h\n'),
         ("/etc/ssh/ssh_config", "Host a z\n"),
     ]
-    texts = {"more": [("~/.ssh/more", "Host m a\nInclude more\n")]}
+    texts = {"more": [("~/.ssh/more", "Host m a\nInclude more\nInclude more more\n")]}
     found = host_names(files, lambda pattern, _: texts[pattern])
     assert [(one.name, one.source) for one in found] == [
         ("a", "~/.ssh/config"),
@@ -230,6 +239,21 @@ def test_tokens_are_expanded_as_ssh_does(tmp_path):
     found = parse_ssh_G(ssh_G(target.argv()))
     subprocess.run(["sh", "-c", expand_proxy_command(found.proxy_command, found)], check=False)
     assert out.read_text() == theirs == "gpu.lab|gpu 2200|me|%|a%p|"
+
+
+def test_a_jump_host_is_reached_as_openssh_would(tmp_path):
+    """ssh -v tells the command by which it reaches the last hop; nobody listens there."""
+    config = tmp_path / "config"
+    config.write_text("Host gpu\nProxyJump me@127.0.0.1:1,you@127.0.0.2:2\nUser them\nCompression yes\n")
+    target = SSHTarget("gpu", config_file=str(config), identity_files=("/etc/passwd",), forward_agent=True)
+    said = subprocess.run(
+        ["ssh", "-v", *target.argv()], capture_output=True, text=True, stdin=subprocess.DEVNULL, env=ENVIRON
+    ).stderr
+    command = shlex.split(re.search(r"implicit ProxyCommand from ProxyJump: (.*)", said)[1])
+    first, last = parse_ssh_G(ssh_G(target.argv())).jump_hops
+    theirs = parse_argv(command)
+    ours = replace(hop_target(last, target), jump_host=str(first) + f":{first.port}")
+    assert replace(target_of(theirs), options=()) == ours
 
 
 def test_paths_are_expanded():
