@@ -175,7 +175,8 @@ async def test_fifty_machines_eight_at_a_time_leave_nothing(folder):
         assert len(set(ids)) == MANY
         assert await machines.list() == []
         await machines.aclose()
-        assert processes_of(folder) == before
+        # Not equal: what the server ran for a moment while it started (a library's search for another) may be gone.
+        assert [words for words in processes_of(folder) if words not in before] == []
         # What is left of the sockets: the listener, kept HTTP connections, the loop's own pairs; none per machine.
         assert open_sockets(server.pid) < MANY
         with sqlite3.connect(folder / "data" / "store.sqlite3") as connection:
