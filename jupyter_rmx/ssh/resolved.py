@@ -73,6 +73,7 @@ class Resolved:
     pkcs11_provider: str | None = None
     remote_command: str | None = None
     request_tty: str = "auto"
+    """`auto`, `true`, `false` or `force`."""
     send_env: tuple[str, ...] = ()
     set_env: tuple[str, ...] = ()
     """`NAME=value` each."""

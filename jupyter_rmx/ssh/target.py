@@ -18,21 +18,36 @@ from jupyter_rmx.ssh.tokens import expand_tokens
 TEXT_MAX = 16384
 """Characters of a pasted line; a longer one is a mistake."""
 SLUG_MAX = 40
-_PROMPT = re.compile(r"\A\s*[$%>#\u276f]\s+")
+# `$ `, and before the word ssh a whole prompt: `(base) me@laptop:~/x$ `.
+_PROMPT = re.compile(
+    r"\A\s*(?:(?:\([^()\n]*\) )?\S*[$%>#\u276f][ \t]+(?=ssh(?:\.exe)?[ \t])|[$%>#\u276f]\s+)", re.IGNORECASE
+)
 _LINE_GOES_ON = re.compile(r"\\[ \t]*\r?\n")
 _HOME = re.compile(r"\A\$(?:HOME|\{HOME\})(?=/|\Z)")
 # What belongs to the one session that was pasted, not to the machine.
 _SESSION_ONLY = frozenset(
     {
         "batchmode",
+        "clearallforwardings",
+        "dynamicforward",
+        "escapechar",
+        "exitonforwardfailure",
         "forkafterauthentication",
+        "forwardx11",
+        "forwardx11trusted",
+        "gatewayports",
         "localcommand",
+        "localforward",
+        "loglevel",
         "permitlocalcommand",
         "remotecommand",
+        "remoteforward",
         "requesttty",
         "sessiontype",
         "stdinnull",
         "stdioforward",
+        "tunnel",
+        "tunneldevice",
     }
 )
 
