@@ -17,12 +17,16 @@ def shell_quote(value: str) -> str:
         raise ValueError("a word of a command cannot hold a NUL")
     if _BARE.fullmatch(value):
         return value
-    # The quote inside is written in double quotes, since fish reads a backslash between single quotes otherwise.
+    # The form of Python's shlex, which fish and csh read alike.
     return "'" + value.replace("'", "'\"'\"'") + "'"
 
 
 def posix_shell_command(script: str) -> str:
-    """A command line that runs `script` with sh, whatever the login shell is."""
+    """A command line that runs `script` with sh, whatever POSIX shell the login shell is.
+
+    fish and csh run it, too, unless `script` holds what they act on between single quotes: two backslashes in a row
+    (fish), a newline or `!` (csh). What may hold anything goes over standard input instead.
+    """
     return f"/bin/sh -c {shell_quote(script)}"
 
 
