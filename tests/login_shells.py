@@ -138,6 +138,11 @@ class LoginServer:
         )
 
     @property
+    def pid(self):
+        """The listening server's process."""
+        return self._server.pid
+
+    @property
     def log(self):
         """What the server has said."""
         return (self.folder / "log").read_text()

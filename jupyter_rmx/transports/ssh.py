@@ -28,6 +28,8 @@ from jupyter_rmx.transports.unix_socket import connected_unix_socket
 CONNECT_TIMEOUT_S = 15.0
 KEEPALIVE_S = 4.0
 """A peer that says nothing is given up after three of these: 12 s."""
+SESSION_TRIES_S = (0.02, 0.1, 0.3)
+"""Pauses before a refused session is asked for again: at its limit OpenSSH counts one that has just ended."""
 HOST_KEY_KINDS = [
     "ssh-ed25519",
     "ecdsa-sha2-nistp256",
@@ -238,9 +240,20 @@ class SSHTransport:
         self, command: str | None, marker: StartMarker | None = None, **options: Any
     ) -> ChannelSession:
         session = ChannelSession(connection_lost, marker)
-        with map_ssh_errors(self._where), self.using():
+
+        async def open_once() -> None:
             opening = self.connection.create_session(lambda: session, command, encoding=None, **options)  # type: ignore[arg-type, return-value] # asyncssh calls its methods, it needs no base class
             await self.settle(opening, lambda _: self._let_go(session))
+
+        with map_ssh_errors(self._where), self.using():
+            for pause in SESSION_TRIES_S:
+                try:
+                    await open_once()
+                    break
+                except asyncssh.ChannelOpenError:
+                    await asyncio.sleep(pause)
+            else:
+                await open_once()
         self._session_seen = True
         self._sessions.add(session)
         return session
