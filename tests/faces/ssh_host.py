@@ -1,98 +1,49 @@
 """A host of the user's own: a real OpenSSH server, and one that asks questions, for tests of whole Jupyter servers."""
 
 import asyncio
-import contextlib
 import getpass
-import os
 import shlex
-import signal
-import socket
-import subprocess
-import time
-from pathlib import Path
 
 import asyncssh
+import psutil
 
-FAIL_SAFE_S = 30
-CONFIG = """
-Port {port}
-ListenAddress 127.0.0.1
-HostKey {folder}/host_key
-PidFile {folder}/pid
-AuthorizedKeysFile {folder}/authorized
-StrictModes no
-UsePAM no
-PasswordAuthentication no
+from tests.sshd import FAIL_SAFE_S, OpenSSHServer, free_port, keygen
+
+__all__ = ["FAIL_SAFE_S", "Host", "asking_host", "asking_line", "free_port"]
+
+# bash takes a shell below another one for none that sshd started, and leaves the user's own ~/.bashrc alone: what that
+# does on the computer of whoever runs the tests is not tested here.
+EXTRA = """
+SetEnv SHLVL=1
 Subsystem sftp internal-sftp
 MaxStartups 100
 """
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+class Host(OpenSSHServer):
+    """OpenSSH's sshd that lets one key in; `line` is what a person would paste."""
 
+    def __init__(self):
+        super().__init__(extra=EXTRA)
+        self.key = keygen(self.folder / "key")
+        self.authorize(self.key)
 
-class Host:
-    """OpenSSH's sshd on a port of its own; `line` is what a person would paste."""
-
-    def __init__(self, folder):
-        folder.mkdir()
-        if os.geteuid() == 0:
-            Path("/run/sshd").mkdir(parents=True, exist_ok=True)
-        self.folder = folder
-        self.log = folder / "log"
-        self.port = free_port()
-        for name in ("host_key", "key"):
-            command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name]
-            subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
-        (folder / "authorized").write_bytes((folder / "key.pub").read_bytes())
-        (folder / "config").write_text(CONFIG.format(port=self.port, folder=folder))
-        self._server = None
-
-    @property
-    def user(self):
-        return getpass.getuser()
+    def line_with(self, key):
+        """The same with another key."""
+        options = "-o IdentitiesOnly=yes -o IdentityAgent=none"
+        return f"ssh {options} -p {self.port} -i {key} {getpass.getuser()}@127.0.0.1"
 
     @property
     def line(self):
-        options = "-o IdentitiesOnly=yes -o IdentityAgent=none"
-        return f"ssh {options} -p {self.port} -i {self.folder}/key {self.user}@127.0.0.1"
-
-    def start(self):
-        command = ["/usr/sbin/sshd", "-D", "-f", self.folder / "config", "-E", self.log]
-        self._server = subprocess.Popen(command)
-        deadline = time.monotonic() + FAIL_SAFE_S
-        while time.monotonic() < deadline and self._server.poll() is None:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
-                return
-            time.sleep(0.02)
-        raise RuntimeError(self.log.read_text())
+        return self.line_with(self.key)
 
     def logins(self):
         """How many connections got in."""
         return self.log.read_text().count("Accepted publickey")
 
     def connections(self):
-        """Process ids of the connections that are live, by the children of the listener."""
-        import psutil
-
-        return [child.pid for child in psutil.Process(self._server.pid).children()]
-
-    def cut(self):
-        """End the connections; the listener goes on."""
-        for pid in self.connections():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-
-    def stop(self):
-        """End it, and the connections."""
-        if self._server is not None:
-            self.cut()
-            self._server.terminate()
-            self._server.wait()
-            self._server = None
+        """The processes of the connections that are live: the children of the listener."""
+        return psutil.Process(self.process.pid).children()
 
 
 class Asking(asyncssh.SSHServer):

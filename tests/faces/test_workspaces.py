@@ -31,11 +31,11 @@ ROUNDS = (
 
 
 @pytest.fixture
-def host(tmp_path):
-    made = Host(tmp_path / "host")
-    made.start()
+def host():
+    made = Host()
     yield made
-    made.stop()
+    made.drop_clients()
+    made.finish()
 
 
 @pytest.fixture
@@ -233,9 +233,14 @@ async def test_it_is_there_after_a_restart_and_the_first_use_connects(servers, s
 async def test_a_lost_connection_is_mended_and_each_change_told_once(machines, host):
     await machines.attach(host.line, name="gpu01")
     seen = []
+
+    def stop_all():
+        host.drop_clients()
+        host.stop()
+
     following = asyncio.ensure_future(follow(machines, "machine.connection", seen))
     try:
-        await asyncio.to_thread(host.stop)
+        await asyncio.to_thread(stop_all)
 
         async def reconnecting():
             return (await machines.get("gpu01")).connection.status == "reconnecting"
@@ -371,9 +376,8 @@ async def test_a_host_that_lets_nobody_in_leaves_nothing_in_the_list(machines, h
     with pytest.raises(TransportError) as refused:
         await machines.attach(f"ssh -p {free_port()} me@127.0.0.1", name="closed")
     assert refused.value.hint
-    stranger = host.line.replace(f"{host.folder}/key", f"{host.folder}/host_key")
     with pytest.raises(TransportError):
-        await machines.attach(stranger, name="stranger")
+        await machines.attach(host.line_with(host.host_keys["ed25519"]), name="stranger")
     assert await machines.list() == []
 
 
