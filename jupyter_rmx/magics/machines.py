@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from html import escape
@@ -98,6 +99,19 @@ class MachineCard(Shown):
         )
 
 
+_TERMINAL = "rmx:open-terminal"
+"""The command of our JupyterLab extension (labextension/src/tokens.ts)."""
+
+
+def _terminal_link(name: str) -> str:
+    """A button of JupyterLab's own kind that runs a command: in an output that is trusted, and in JupyterLab only."""
+    args = escape(json.dumps({"machine": name}), quote=True)
+    return (
+        f'<button type="button" class="jp-mod-styled jp-mod-minimal" data-commandlinker-command="{_TERMINAL}" '
+        f'data-commandlinker-args="{args}">Open a terminal on it</button>'
+    )
+
+
 class DefaultCard(MachineCard):
     """A machine that has just become the default one, and what can be done with it."""
 
@@ -123,6 +137,7 @@ class DefaultCard(MachineCard):
         return (
             f"<div><b>{escape(self.name)}</b> &nbsp; {_state(self.machine)} &nbsp; "
             f'<span style="{MUTED}">{escape(where_of(self.machine))}</span></div>{said}{steps}'
+            f"<div>{_terminal_link(self.name)}</div>"
         )
 
 

@@ -97,6 +97,11 @@ def test_attach_asks_masked_and_the_host_is_a_machine(lab, lab_page, host, noteb
     expect(output(panel, 3)).to_contain_text("Default machine: gpu01")
     expect(output(panel, 4)).to_contain_text("ssh_config")
     shot("attach")
+    output(panel, 1).get_by_role("button", name="Open a terminal on it").click()
+    expect(lab_page.locator(".lm-TabBar-tabLabel", has_text="gpu01")).to_be_visible()
+    expect(lab_page.locator(".jp-Terminal .xterm-screen")).to_be_visible()
+    shot("attach-terminal")
+    lab_page.evaluate("void window.jupyterapp.commands.execute('docmanager:open', {path: 'attach.ipynb'})")
     text = saved(lab, lab_page, "attach.ipynb")
     assert "hello from there" in text and PASSPHRASE not in text
     assert files_with(PASSPHRASE, lab.folder) == []

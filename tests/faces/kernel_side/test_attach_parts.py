@@ -149,6 +149,7 @@ def test_what_was_pasted_is_given_on_as_it_is(magic):
     ]
     for text in ("me@gpu01 over SSH", "<code>%%vm</code>", "<code>%vm open gpu01 8000</code>"):
         assert text in shown.html()
+    assert 'data-commandlinker-args="{&quot;machine&quot;: &quot;gpu01&quot;}"' in shown.html()
 
 
 def test_a_bad_name_is_told_before_anything_is_done(magic):
