@@ -7,11 +7,13 @@ from datetime import datetime
 
 from jupyter_rmx.errors import RmxError
 
-# Whatever was on the screen has lost its program: the first screen, plain colours, and keys as a shell has them.
+# Whatever was on the screen has lost its program: plain colours, the whole screen, and keys as a shell has them. None of
+# these moves the cursor, which stands behind what was shown last.
 CALM = (
-    "\x1b[?1049l\x1b[!p\x1b[0m\x1b[r\x1b[?25h"
-    "\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1004l\x1b[?1006l\x1b[?2004l\x1b[?1l\x1b>"
+    "\x1b[!p\x1b[0m\x1b[?25h\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1004l\x1b[?1006l\x1b[?2004l\x1b[?1l\x1b>"
 )
+FIRST_SCREEN = "\x1b[?1049l"
+"""Back from an editor's screen, and the cursor to where it was; where there was none it would go home."""
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
@@ -20,9 +22,13 @@ def line(text: str) -> str:
     return f"\r\n\x1b[0;7m {_CONTROLS.sub(' ', text).strip()} \x1b[0m\r\n"
 
 
-def lost(machine: str, at: datetime) -> str:
+def lost(machine: str, at: datetime, *, full_screen: bool) -> str:
     """The link broke, and is made again."""
-    return CALM + line(f"The connection to {machine} was lost at {_clock(at)}. Connecting again …")
+    return (
+        (FIRST_SCREEN if full_screen else "")
+        + CALM
+        + line(f"The connection to {machine} was lost at {_clock(at)}. Connecting again …")
+    )
 
 
 def new_shell(machine: str, at: datetime) -> str:

@@ -276,7 +276,7 @@ class RemoteTerminal:
         """A new shell after the link broke: tried a few times, then when somebody asks for it."""
         at = self._clock.now()
         self.state = "reconnecting"
-        self._say(notices.lost(self.place.name, at))
+        self._say(notices.lost(self.place.name, at, full_screen=self._scrollback.full_screen()))
         wake = False
         while True:
             try:

@@ -3,6 +3,11 @@
 /** What the extension adds to JupyterLab's command registry. */
 export namespace CommandIDs {
   export const openPort = 'rmx:open-port';
+  export const openTerminal = 'rmx:open-terminal';
+  export const copyFromTerminal = 'rmx:terminal-copy';
+  export const pasteToTerminal = 'rmx:terminal-paste';
+  export const refreshTerminal = 'rmx:terminal-refresh';
+  export const shutDownTerminal = 'rmx:terminal-shut-down';
 }
 
 /** The output that `%vm open` writes beside its text/html and text/plain. */
@@ -18,6 +23,12 @@ export interface IPortAddress {
   readonly port: number;
   /** Begins with one `/`; may carry a query and a fragment. */
   readonly path: string;
+}
+
+/** A terminal of a machine. */
+export interface ITerminalAddress {
+  readonly machine: string;
+  readonly name: string;
 }
 
 /** The checked content of `OPEN_MIME_TYPE`. */

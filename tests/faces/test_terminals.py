@@ -9,7 +9,7 @@ from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import WebSocketClosedError, websocket_connect
 
 from jupyter_rmx.terminals.terminal import Pace
-from tests.faces.ssh_host import Host
+from tests.terminal_host import TerminalHost
 
 FAIL_SAFE_S = 60
 
@@ -293,12 +293,11 @@ async def test_keys_of_a_tab_that_has_gone_are_not_an_error(demo, call, look):
 
 
 @pytest.fixture
-def host(tmp_path, api, jp_asyncio_loop):
+def host(api, jp_asyncio_loop):
     """A real OpenSSH server, attached as the workspace `gpu01`, whose terminals go to its root folder first."""
     if os.geteuid() != 0:
         pytest.skip("no-kernel-feature: chown of a terminal needs root")
-    host = Host(tmp_path / "host")
-    host.start()
+    host = TerminalHost().start()
     run = jp_asyncio_loop.run_until_complete
     wish = {"target": host.line, "name": "gpu01", "startup": "cd /; echo start''ed"}
     status, attached = run(api("workspaces", method="POST", body=wish))
@@ -333,7 +332,7 @@ async def test_a_host_that_stays_away_is_tried_again_when_somebody_asks(host, ca
     assert (await call("POST", machine="gpu01"))[0] == 200
     tab = await look("1", "gpu01")
     await tab.until("started\r\n")
-    host.stop()
+    host.down()
     await tab.until("was lost at ")
     await tab.until("Press Enter to try again.")
     await tab.send("stdin", "\r")

@@ -4,7 +4,7 @@ import { ServerConnection } from '@jupyterlab/services';
 import { NetworkError, responseError } from './errors';
 
 /** Where the REST interface begins, below the server's base URL. */
-const API_ROOT = 'rmx/api/v1';
+export const API_ROOT = 'rmx/api/v1';
 
 /**
  * The one door to our server extension.

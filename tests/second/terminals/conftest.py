@@ -9,14 +9,9 @@ from jupyter_rmx.clock import SystemClock
 from jupyter_rmx.errors import RmxError
 from jupyter_rmx.terminals.hub import Terminals
 from jupyter_rmx.terminals.terminal import Place
-from tests.login_shells import LoginServer
+from tests.terminal_host import TerminalHost
 
 FAIL_SAFE_S = 60
-PLAIN = {
-    ".bash_profile": "PS1='> '; unset HISTFILE\n",
-    ".inputrc": "set enable-bracketed-paste off\n",
-    ".hushlogin": "",
-}
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +24,7 @@ def terminals_are_given_out():
 @pytest.fixture(scope="session")
 def server():
     """An OpenSSH server whose user has bash, a short prompt, and no environment that it would take."""
-    running = LoginServer("/bin/bash", PLAIN).start()
+    running = TerminalHost().start()
     yield running
     running.stop()
 
