@@ -9,6 +9,7 @@ Laws
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 from jupyter_rmx.control import failures
 from jupyter_rmx.control.context import Context
@@ -27,6 +28,12 @@ KNOWN_MAX = 1000
 ALL = 100_000
 
 
+@lru_cache(maxsize=KNOWN_MAX)
+def _key(target: SSHTarget, home: str) -> str:
+    # Asked for by each command.
+    return transport_key(target, home=home)
+
+
 class Workspaces:
     """The workspaces of `settings.owner`. `home` is the user's home directory, for `~` in paths of keys."""
 
@@ -37,7 +44,7 @@ class Workspaces:
 
     def key_of(self, target: SSHTarget) -> str:
         """The transport key: equal for targets that one connection serves (vectors ssh.json)."""
-        return transport_key(target, home=self._home)
+        return _key(target, self._home)
 
     # -- looking ------------------------------------------------------------------------------------------------
 

@@ -41,6 +41,10 @@ class Host(OpenSSHServer):
         """How many connections got in."""
         return self.log.read_text().count("Accepted publickey")
 
+    def knocks(self):
+        """How many connections came, let in or not."""
+        return self.log.read_text().count("Connection from ")
+
     def connections(self):
         """The processes of the connections that are live: the children of the listener."""
         return psutil.Process(self.process.pid).children()

@@ -266,6 +266,35 @@ async def test_a_lost_connection_is_mended_and_each_change_told_once(machines, h
     assert "reconnecting" in {status for status, _ in news}
 
 
+async def test_a_page_does_not_knock_at_a_host_that_lets_nobody_in_but_a_person_does(
+    shared, machines, host, app
+):
+    await machines.attach(host.line, name="gpu01")
+    origin = shared.connection.url.rstrip("/").replace("127.0.0.1", "localhost")
+    link = await machines.open_port("gpu01", app, origin=origin)
+    _, headers, _ = await asyncio.to_thread(get, shared, link.open_url)
+    cookie = headers["Set-Cookie"].split(";")[0]
+    host.authorize()  # nobody
+    await asyncio.to_thread(host.drop_clients)
+
+    async def blocked():
+        return (await machines.get("gpu01")).connection.status == "blocked"
+
+    await eventually(blocked)
+    state = (await machines.get("gpu01")).connection
+    assert (state.code, bool(state.reason), bool(state.hint)) == ("ssh_auth_failed", True, True)
+    knocks = host.knocks()
+    status, _, _ = await asyncio.to_thread(get, shared, link.url, cookie)
+    assert (status >= 500, host.knocks()) == (True, knocks)
+    with pytest.raises(TransportError):
+        await run(machines, "gpu01", "true")
+    assert host.knocks() > knocks
+    host.authorize(host.key)
+    assert await run(machines, "gpu01", "echo in") == (b"in\n", 0)
+    status, _, _ = await asyncio.to_thread(get, shared, link.url, cookie)
+    assert status == 200
+
+
 async def test_to_let_go_forgets_the_host_and_changes_nothing_there(servers, machines, host, tmp_path):
     await machines.attach(host.line, name="gpu01")
     before = sorted(path.name for path in host.folder.iterdir())
@@ -326,6 +355,21 @@ async def test_a_name_is_unique_over_vms_and_workspaces_both_ways(machines, host
         assert (caught.value.code, caught.value.status) == (code, 409)
         assert caught.value.hint
     assert sorted(one.name for one in await machines.list()) == ["demo", "gpu01"]
+
+
+async def test_pages_mix_vms_and_workspaces_newest_first_each_once(machines, host):
+    made = [(await machines.attach(host.line, name="h-1")).machine]
+    made.append(await machines.create(VMSpec("v-1")))
+    made.append((await machines.attach(host.line.replace("ssh -o", "ssh -C -o"), name="h-2")).machine)
+    made.append(await machines.create(VMSpec("v-2")))
+    for limit in (1, 2, 3, 4):
+        seen, cursor = [], None
+        while cursor is not None or not seen:
+            page = await machines.page(limit=limit, cursor=cursor)
+            assert len(page.machines) <= limit
+            seen += [one.id for one in page.machines]
+            cursor = page.next
+        assert seen == [one.id for one in reversed(made)]
 
 
 async def test_the_same_way_in_other_words_is_the_same_workspace(machines, host):
