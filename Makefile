@@ -66,6 +66,7 @@ soak: $(VENV)/.extension ## The random tests with random seeds and many more exa
 bench: $(VENV)/.extension ## Measure; see tests/bench.
 	$(BIN)/python tests/bench/start.py
 	$(BIN)/python tests/bench/control.py
+	$(BIN)/python tests/bench/ssh.py
 
 clean: ## Remove everything that was made here.
 	rm -rf $(VENV) labextension/node_modules labextension/lib jupyter_rmx/labextension notebooks/out

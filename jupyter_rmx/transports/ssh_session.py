@@ -17,7 +17,7 @@ from jupyter_rmx.models.execution import StreamName
 from jupyter_rmx.transports.ssh_group import StartMarker
 
 HIGH_WATER = 512 * 1024
-"""Bytes kept here before the channel is told to stop; its window (2 MiB) fills next, then the command blocks."""
+"""Bytes kept here before the channel is told to stop; its window (ssh.WINDOW) fills next, then the command blocks."""
 LOW_WATER = 128 * 1024
 LARGEST_OUTPUT = 256 * 1024
 """Neighbouring packets of one stream are joined up to this many bytes."""

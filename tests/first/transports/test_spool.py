@@ -225,11 +225,74 @@ class Producer:
         self.closed = True
 
 
+async def taken_over(process):
+    """Once the reader, who does not read, is found to be slow."""
+
+    async def look():
+        while process._pump is None:
+            await asyncio.sleep(0.01)
+        return process._pump
+
+    return await asyncio.wait_for(look(), FAIL_SAFE_S)
+
+
+async def test_a_reader_that_keeps_up_gets_the_output_directly(small):
+    sent = [block(number) for number in range(80)]
+    process = SpooledProcess(Producer(sent, Exit(code=3)), small)
+    assert [event async for event in process.events()] == [*sent, Exit(code=3)]
+    assert process._pump is None
+    await process.aclose()
+
+
+async def test_a_reader_that_slows_down_is_taken_over_and_misses_nothing(small):
+    sent = [block(number) for number in range(80)]
+    process = SpooledProcess(Producer(sent, Exit(code=3)), small)
+    seen = []
+    async for event in process.events():
+        seen.append(event)
+        if len(seen) == 7:
+            assert not await until_it_waits(await taken_over(process))
+    assert seen == [*sent, Exit(code=3)]
+    await process.aclose()
+
+
+async def test_a_reader_that_waits_for_output_is_not_slow(small, monkeypatch):
+    looked = asyncio.Semaphore(0)
+    process = SpooledProcess(Slow(looked), small)
+    look = process._look
+    process._watch.cancel()
+
+    def counted():
+        look()
+        looked.release()
+
+    monkeypatch.setattr(process, "_look", counted)
+    process._watch = asyncio.get_running_loop().call_later(0, counted)
+    assert [event async for event in process.events()] == [Exit(code=0)]
+    assert process._pump is None
+    await process.aclose()
+
+
+class Slow:
+    """A command that is silent until it was looked at three times."""
+
+    def __init__(self, looked):
+        self._looked = looked
+
+    async def events(self):
+        for _ in range(3):
+            await asyncio.wait_for(self._looked.acquire(), FAIL_SAFE_S)
+        yield Exit(code=0)
+
+    async def aclose(self):
+        pass
+
+
 async def test_a_command_ends_before_its_slow_reader(small):
     sent = [block(number) for number in range(80)]
     producer = Producer(sent, Exit(code=3))
     process = SpooledProcess(producer, small)
-    assert not await until_it_waits(process._pump)
+    assert not await until_it_waits(await taken_over(process))
     assert producer.written == 80
     assert [event async for event in process.events()] == [*sent, Exit(code=3)]
     await process.aclose()
@@ -241,6 +304,7 @@ async def test_what_came_before_an_error_is_read_before_it(small):
     process = SpooledProcess(
         Producer(sent, TransportError("gone", hint="h", code="ssh_connection_lost")), small
     )
+    assert not await until_it_waits(await taken_over(process))
     seen = []
     with pytest.raises(TransportError, match="gone"):
         async for event in process.events():
@@ -252,7 +316,7 @@ async def test_what_came_before_an_error_is_read_before_it(small):
 async def test_letting_go_in_the_middle_leaves_nothing(small):
     producer = Producer([block(number) for number in range(900)], Exit(code=0))
     process = SpooledProcess(producer, small)
-    assert await until_it_waits(process._pump)
+    assert await until_it_waits(await taken_over(process))
     await process.aclose()
     assert producer.closed
     assert process._pump.done()

@@ -10,9 +10,9 @@ import pytest
 
 from jupyter_rmx.errors import TransportError
 from jupyter_rmx.models import ExecSpec, Exit, Output
-from jupyter_rmx.transports.ssh import connect
 from jupyter_rmx.transports.spool import Spool
 from jupyter_rmx.transports.spooled import SpooledProcess
+from jupyter_rmx.transports.ssh import connect
 from jupyter_rmx.transports.ssh_session import HIGH_WATER
 from tests.login_shells import LoginServer
 
@@ -185,12 +185,12 @@ def kill_connections(server):
             child.kill()
 
 
-@pytest.mark.parametrize("size", [1000, HIGH_WATER + 200_000, 3 * MB])
+@pytest.mark.parametrize("size", [1000, HIGH_WATER + 200_000, 6 * MB])
 async def test_a_server_that_dies_in_the_middle(host, size, shell):
     transport = await connect(host.endpoint, key="peer")
     process = await transport.run(ExecSpec(f"head -c {size} /dev/zero | tr '\\0' x; sleep 1000"))
     channel = process._session.channel
-    arrived = min(size, 3 * MB // 2)  # with a window of 2 MiB the command waits
+    arrived = min(size, 3 * MB)  # with a window of 4 MiB the command waits
 
     def here():
         return process._session.buffered + sum(len(data) for data, _ in channel._recv_buf)
@@ -255,10 +255,11 @@ async def test_two_hundred_megabytes_of_errors_beside_a_quiet_output(there):
 
 async def test_a_reader_that_stops_holds_no_memory_and_loses_nothing(there, tmp_path):
     spool = Spool(tmp_path, memory_max=MB, file_max=8 * MB)
-    process = SpooledProcess(await there.run(ExecSpec("head -c 100000000 /dev/zero | tr '\\0' x")), spool)
+    inner = await there.run(ExecSpec("head -c 100000000 /dev/zero | tr '\\0' x"))
+    process, session = SpooledProcess(inner, spool), inner._session
     before = psutil.Process().memory_info().rss
     # The spool is full, then the channel is.
-    await holds(lambda: spool.in_file > 7 * MB and process._process._session.buffered >= HIGH_WATER)
+    await holds(lambda: spool.in_file > 7 * MB and session.buffered >= HIGH_WATER)
     assert spool.in_file <= 8 * MB
     assert psutil.Process().memory_info().rss - before < 32 * MB
     count = 0
