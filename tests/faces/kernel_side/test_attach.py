@@ -190,12 +190,12 @@ os.execv(sys.argv[1], sys.argv[1:])"""
 
 
 class Terminal:
-    """`jupyter rmx …` in a terminal of its own; its stdout is a pipe."""
+    """`jupyter rmx …`, or Python otherwise, in a terminal of its own; its stdout is a pipe."""
 
-    def __init__(self, env, *words):
+    def __init__(self, env, *words, module="jupyter_rmx.cli"):
         self.main, ours = pty.openpty()
         self.process = subprocess.Popen(
-            [sys.executable, "-c", IN_TERMINAL, sys.executable, "-m", "jupyter_rmx.cli", *words],
+            [sys.executable, "-c", IN_TERMINAL, sys.executable, *(["-m", module] if module else []), *words],
             env=env,
             stdin=ours,
             stderr=ours,
@@ -288,3 +288,104 @@ def test_bad_input_is_one_line(served, words, code):
     assert err.startswith("error: ") and len(err.splitlines()) == 1
     at = 1
     assert json.loads(rmx(served.env, *words[:at], "--json", *words[at:])[1])["error"] == code
+
+
+def test_a_vm_is_attached_resumed_and_the_default_and_let_go_of(kernel, served, demo):
+    for line in ("pause demo", "attach demo"):
+        sent = kernel.send(f"%vm {line}")
+        assert kernel.result(sent)["status"] == "ok"
+        text, _ = shown(kernel, sent)
+    assert text.splitlines()[0] == "demo: running (local)"
+    sent = kernel.send("%vm exec -- hostname")
+    assert kernel.result(sent)["status"] == "ok"
+    assert kernel.all_output(sent) == "demo\n"
+    sent = kernel.send("%vm detach demo")
+    assert kernel.result(sent)["status"] == "ok"
+    assert "demo" in listed(rmx(served.env, "ls")[1])  # a VM stays
+
+
+def test_ports_and_files_of_a_workspace(kernel, host, tmp_path):
+    (tmp_path / "f.txt").write_text("from here")
+    sent = kernel.send(
+        f"%vm attach --startup 'echo hi' {host.line('gpu02')}\n"
+        f"%vm upload gpu02 {tmp_path}/f.txt --to {host.folder}\n"
+        f"link = %vm open gpu02 {host.port}/x\nlink"
+    )
+    reply = kernel.result(sent)
+    assert reply["status"] == "ok", reply
+    assert shown(kernel, sent)[0].startswith(f"http://localhost:{host.port}/x of gpu02: ")
+    assert (host.folder / "f.txt").read_text() == "from here"
+    sent = kernel.send("%vm info gpu02")
+    assert kernel.result(sent)["status"] == "ok"
+    assert "its terminals run first: echo hi" in shown(kernel, sent)[0]
+
+
+def test_machines_are_completed_over_the_real_service(ip, served, host, demo):
+    from jupyter_rmx.magics.complete import candidates
+    from jupyter_rmx.magics.session import Session
+
+    assert ip.run_cell(f"%vm attach {host.line('gpu02')}").success
+    session = Session()  # a kernel in which nothing was done yet
+    offered = {item.text: item.type for item in candidates("%vm attach ", session)}
+    session.close()
+    assert offered["demo"] == "VM, running" and offered["gpu02"] == "workspace, ready"
+
+
+NOTEBOOK = {
+    "cells": [
+        {
+            "cell_type": "code",
+            "metadata": {},
+            "execution_count": None,
+            "outputs": [],
+            "source": source,
+            "id": f"c{n}",
+        }
+        for n, source in enumerate(("%load_ext jupyter_rmx", "LINE"))
+    ],
+    "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+    "nbformat": 4,
+    "nbformat_minor": 5,
+}
+
+
+def test_nbconvert_fails_with_the_error_that_names_what_helps(served, host, tmp_path):
+    text = json.dumps(NOTEBOOK).replace("LINE", f"%vm attach {host.line()}")
+    (tmp_path / "n.ipynb").write_text(text)
+    convert = ["-m", "nbconvert", "--to", "notebook", "--execute", "--stdout", "n.ipynb"]
+    done = subprocess.run(
+        [sys.executable, *convert],
+        cwd=tmp_path,
+        env=served.env,
+        capture_output=True,
+        text=True,
+        timeout=FAIL_SAFE_S,
+    )
+    assert done.returncode != 0
+    (line,) = {line for line in done.stderr.splitlines() if line.startswith("TransportError: ")}
+    assert "nobody can answer here" in line and "ssh-add" in line
+    assert "gpu01" not in listed(rmx(served.env, "ls")[1])
+
+
+IPYTHON = ["-m", "IPython", "--no-banner", "--colors=nocolor", "--ext=jupyter_rmx", "-c"]
+
+
+@pytest.mark.parametrize("typed", [PASSPHRASE.encode() + b"\n", b"\x03"])
+def test_ipython_in_a_terminal_asks_in_the_terminal(served, host, tmp_path, typed):
+    env = served.env | {"IPYTHONDIR": str(tmp_path), "TERM": "dumb"}
+    terminal = Terminal(
+        env,
+        *IPYTHON,
+        f"x = get_ipython().run_line_magic('vm', 'attach {host.line()}'); print(x)",
+        module=None,
+    )
+    terminal.until(b"locked: ")
+    terminal.type(typed)
+    _, out, seen = terminal.end()
+    assert PASSPHRASE not in out + seen
+    assert files_with(PASSPHRASE, tmp_path) == []
+    if typed == b"\x03":
+        assert "Attaching gpu01 was given up: it is not connected." in out + seen
+        assert "Traceback" not in out + seen
+    else:
+        assert "gpu01: ready (gpu01 over SSH)" in out
