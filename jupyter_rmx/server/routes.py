@@ -18,6 +18,7 @@ from jupyter_rmx.server.machines import (
 from jupyter_rmx.server.meta import HealthHandler, NotFoundHandler, OpenAPIHandler, ProvidersHandler
 from jupyter_rmx.server.openapi import Operation, openapi_document
 from jupyter_rmx.server.ports import OpenHandler, TicketHandler
+from jupyter_rmx.server.ssh_sessions import SSHSessionsHandler
 from jupyter_rmx.server.terminals import TerminalHandler, TerminalsHandler, TerminalSocket
 from jupyter_rmx.server.uses import (
     AttachEndpointHandler,
@@ -350,6 +351,18 @@ ROUTES = (
                 "listSSHHosts",
                 "Hosts of the user's ssh_config that could be attached.",
                 "SSHHostList",
+            ),
+        ),
+    ),
+    Route(
+        "ssh-sessions",
+        SSHSessionsHandler,
+        (
+            Operation(
+                "get",
+                "listSSHSessions",
+                "SSH sessions in Jupyter's own terminals, which could be attached as machines.",
+                "SSHSessionList",
             ),
         ),
     ),

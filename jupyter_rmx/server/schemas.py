@@ -187,6 +187,12 @@ SCHEMAS: dict[str, Any] = {
         },
     ),
     "SSHHostList": _whole(hosts={"type": "array", "items": _whole(name=TEXT, source=TEXT)}),
+    "SSHSessionList": _whole(
+        sessions={
+            "type": "array",
+            "items": _whole(terminal=TEXT, destination=TEXT, line=TEXT, machine=OPTIONAL_TEXT),
+        }
+    ),
     "Done": _whole(ok={"const": True}),
     "Command": _object(
         ["command"],
