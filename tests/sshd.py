@@ -11,6 +11,9 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
+import pytest
+
 from jupyter_rmx.models import SSHTarget
 
 FAIL_SAFE_S = 60
@@ -85,21 +88,32 @@ class Daemon:
 class OpenSSHServer(Daemon):
     """sshd(8); `extra` are lines of sshd_config. Its host keys stand in `host_keys` by kind."""
 
-    def __init__(self, *, kinds=("ed25519",), address="127.0.0.1", extra=""):
+    def __init__(self, *, kinds=("ed25519",), address="127.0.0.1", extra="", first=""):
         super().__init__(address)
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(parents=True, exist_ok=True)
         self.host_keys = {kind: keygen(self.folder / f"host_{kind}", kind=kind) for kind in kinds}
         (self.folder / "authorized").touch()
         self.extra = extra
+        self.first = first  # in front, since the first value counts
         self.start()
 
     def start(self):
         keys = "".join(f"HostKey {path}\n" for path in self.host_keys.values())
         config = self.folder / "sshd_config"
         text = SSHD.format(port=self.port, address=self.address, folder=self.folder)
-        config.write_text(keys + text + self.extra.format(folder=self.folder))
+        config.write_text(self.first + keys + text + self.extra.format(folder=self.folder))
         self.launch([shutil.which("sshd", path="/usr/sbin:/sbin:/usr/bin"), "-D", "-e", "-f", config])
+
+    def drop_clients(self):
+        """End the server's own processes of all connections; what runs for them is left to end by itself.
+
+        A profile that is killed in the middle may leave locks behind in the home of who runs the tests.
+        """
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if child.name().startswith("sshd"):
+                    child.kill()
 
     def authorize(self, *keys):
         """Let in who holds one of these keys."""
@@ -191,3 +205,51 @@ class Agent:
     def finish(self):
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(FAIL_SAFE_S)
+
+
+PASSWORD = "open sesame ✓"
+
+
+def separate_accounts(folder, pam=""):
+    """The words in front of a command that make it see a password of its own for this user, and its own PAM rules.
+
+    Nothing of the computer is changed: the files are put over /etc in a mount namespace. Skips where there are none.
+    """
+    name = getpass.getuser()
+    crypt = 'binmode(STDIN); $p = <STDIN>; print crypt($p, "\\$6\\$rmxtests\\$")'
+    made = subprocess.run(["perl", "-e", crypt], input=PASSWORD.encode(), capture_output=True, check=True)
+    (folder / "shadow").touch(0o600)
+    (folder / "shadow").write_text(f"{name}:{made.stdout.decode()}:19000:0:99999:7:::\nsshd:*:19000::::::\n")
+    (folder / "pam").write_text(pam)
+    mounts = f"mount --bind {folder}/shadow /etc/shadow"
+    if pam:
+        mounts += f" && mount --bind {folder}/pam /etc/pam.d/sshd"
+    inside = ["unshare", *([] if os.geteuid() == 0 else ["-r"]), "-m", "sh", "-c"]
+    if subprocess.run([*inside, mounts], capture_output=True).returncode:
+        pytest.skip("no-kernel-feature: no mount namespaces for a password of its own")
+    return [*inside, f'{mounts} && exec "$@"', "sh"]
+
+
+class PasswordServer(OpenSSHServer):
+    """sshd that knows this user's PASSWORD. `pam`: it asks by keyboard-interactive, by these rules of pam.conf(5)."""
+
+    def __init__(self, *, pam="", extra=""):
+        self.pam = pam
+        ways = "UsePAM yes\nKbdInteractiveAuthentication yes\n" if pam else "PasswordAuthentication yes\n"
+        super().__init__(extra=f"PermitRootLogin yes\n{extra}", first=ways)
+
+    def launch(self, command):
+        super().launch([*separate_accounts(self.folder, self.pam), *command])
+
+
+class DropbearServer(Daemon):
+    """dropbear, with this user's PASSWORD."""
+
+    def __init__(self):
+        super().__init__()
+        host = self.folder / "host"
+        subprocess.run(["dropbearkey", "-t", "ed25519", "-f", host], check=True, capture_output=True)
+        program = shutil.which("dropbear", path="/usr/sbin:/usr/bin")
+        place = f"{self.address}:{self.port}"
+        command = [program, "-F", "-E", "-r", host, "-p", place, "-P", self.folder / "pid"]
+        self.launch([*separate_accounts(self.folder), *command])

@@ -1,4 +1,7 @@
-"""What a target means on this computer: `ssh -G` is asked, and the paths in its answer are made real."""
+"""What a target means on this computer: `ssh -G` is asked, and the paths in its answer are made real.
+
+Where OpenSSH is not installed, our own reader of ssh_config answers.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,10 @@ from pathlib import Path
 
 from jupyter_rmx.errors import TransportError, UsageError
 from jupyter_rmx.models import SSHTarget
+from jupyter_rmx.ssh.config import Here, evaluate
 from jupyter_rmx.ssh.resolved import Resolved, parse_ssh_G
 from jupyter_rmx.ssh.tokens import expand_path, path_tokens
+from jupyter_rmx.transports.ssh_config_files import ConfigFiles
 
 ASK_SSH_WITHIN_S = 20.0
 """`Match exec` runs commands of the user's; one that hangs must not hang us."""
@@ -99,11 +104,7 @@ async def resolve(target: SSHTarget) -> Resolved:
     """
     program = shutil.which("ssh")
     if program is None:
-        raise UsageError(
-            "OpenSSH's `ssh` is not installed here.",
-            hint="Install it (Debian: openssh-client).",
-            code="usage_no_ssh",
-        )
+        return await asyncio.to_thread(_without_ssh, target, local())
     process = await asyncio.create_subprocess_exec(
         program,
         "-G",
@@ -132,3 +133,21 @@ async def resolve(target: SSHTarget) -> Resolved:
             code="usage_bad_ssh_config",
         )
     return parse_ssh_G(out.decode(errors="replace"))
+
+
+def _without_ssh(target: SSHTarget, here: Local) -> Resolved:
+    """Our own reading of the files, where OpenSSH is not installed."""
+    files = ConfigFiles(here.home)
+    chosen = target.config_file
+    texts = files.read() if chosen is None else []
+    if chosen is not None and chosen.lower() != "none":
+        try:
+            texts = [(chosen, Path(chosen).read_text(encoding="utf-8", errors="replace"))]
+        except OSError as error:
+            raise UsageError(
+                f"{chosen} cannot be read: {error.strerror}.",
+                hint="Name another file behind -F.",
+                code="usage_bad_ssh_config",
+            ) from error
+    who = Here(here.user, here.home, here.host, here.uid, here.environ)
+    return evaluate(texts, target, who, files.include)

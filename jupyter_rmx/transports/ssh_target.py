@@ -224,7 +224,7 @@ class _Connect:
             return errors.no_common_algorithm(host.where, str(error))
         if isinstance(error, asyncssh.ChannelOpenError):
             return errors.hop_refused(host.where, way.hop_name, error.reason)
-        if login.server_version is None and isinstance(error, asyncssh.DisconnectError):
+        if login.server_version is None and isinstance(error, (asyncssh.DisconnectError, OSError)):
             return await way.why_no_server(host.where, host.machine)
         return map_ssh_error(error, host.where)
 
