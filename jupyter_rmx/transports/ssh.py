@@ -23,13 +23,15 @@ from jupyter_rmx.transports.ssh_group import StartMarker
 from jupyter_rmx.transports.ssh_process import SSHByteStream, SSHProcess, SSHPty
 from jupyter_rmx.transports.ssh_session import ChannelSession
 from jupyter_rmx.transports.ssh_shell import LoginShell, direct, login_shell, through_sh
+from jupyter_rmx.transports.ssh_slots import SessionSlots
 from jupyter_rmx.transports.unix_socket import connected_unix_socket
 
 CONNECT_TIMEOUT_S = 15.0
 KEEPALIVE_S = 4.0
 """A peer that says nothing is given up after three of these: 12 s."""
-SESSION_TRIES_S = (0.02, 0.1, 0.3)
-"""Pauses before a refused session is asked for again: at its limit OpenSSH counts one that has just ended."""
+SESSION_PATIENCE_S = 5.0
+"""How long a command waits for another to end where the server takes no more sessions; then it is an error."""
+ASIDE_PATIENCE_S = 0.3
 WINDOW = 4 * 1024 * 1024
 """Bytes of output that a server may send ahead of us: enough for 80 MB/s over 50 ms."""
 PACKET_MAX = 128 * 1024
@@ -132,6 +134,12 @@ def map_ssh_errors(where: str) -> Iterator[None]:
         raise map_ssh_error(error, where) from error
 
 
+def _at_its_limit(error: BaseException) -> bool:
+    """Whether the server may take a session later; not where it took it, but not what was to run in it."""
+    codes = {asyncssh.OPEN_CONNECT_FAILED, asyncssh.OPEN_RESOURCE_SHORTAGE}
+    return isinstance(error, asyncssh.ChannelOpenError) and error.code in codes
+
+
 class _Client(asyncssh.SSHClient):
     """Tells the transport when the link is gone."""
 
@@ -158,6 +166,7 @@ class SSHTransport:
         self._processes: weakref.WeakSet[SSHProcess] = weakref.WeakSet()
         self._sessions: weakref.WeakSet[ChannelSession] = weakref.WeakSet()
         self._uses = 0
+        self._slots = SessionSlots()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._connection: asyncssh.SSHClientConnection | None = None
         self._state: TransportState = "ready"
@@ -240,9 +249,14 @@ class SSHTransport:
             raise
 
     async def _session(
-        self, command: str | None, marker: StartMarker | None = None, **options: Any
+        self,
+        command: str | None,
+        marker: StartMarker | None = None,
+        patience_s: float | None = None,
+        **options: Any,
     ) -> ChannelSession:
         session = ChannelSession(connection_lost, marker)
+        patience_s = SESSION_PATIENCE_S if patience_s is None else patience_s
 
         async def open_once() -> None:
             opening = self.connection.create_session(
@@ -256,14 +270,11 @@ class SSHTransport:
             await self.settle(opening, lambda _: self._let_go(session))
 
         with map_ssh_errors(self._where), self.using():
-            for pause in SESSION_TRIES_S:
-                try:
-                    await open_once()
-                    break
-                except asyncssh.ChannelOpenError:
-                    await asyncio.sleep(pause)
-            else:
-                await open_once()
+            await self._slots.take(open_once, _at_its_limit, patience_s)
+        if session.ended:
+            self._slots.free()
+        else:
+            session.freed = self._slots.free
         self._session_seen = True
         self._sessions.add(session)
         return session
@@ -280,7 +291,7 @@ class SSHTransport:
     async def run_aside(self, command: str) -> Exit:
         """Run a short command of our own to its end; over a second connection where this one takes no session."""
         try:
-            session = await self._session(command, request_pty=False)
+            session = await self._session(command, patience_s=ASIDE_PATIENCE_S, request_pty=False)
         except TransportError as error:
             if error.code != "ssh_session_refused" or self.again is None:
                 raise

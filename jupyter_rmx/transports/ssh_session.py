@@ -57,6 +57,8 @@ class ChannelSession:
         self.interrupted = False
         """A signal was sent: an end before the command began is no fault of the server."""
         self._lost = lost
+        self.freed: Callable[[], None] | None = None
+        """Called when the server has ended it."""
         self._start_timer: asyncio.TimerHandle | None = None
         self._error: Exception | None = None
         self._queue: deque[tuple[StreamName, bytes]] = deque()
@@ -150,6 +152,8 @@ class ChannelSession:
     def connection_lost(self, error: Exception | None) -> None:
         """The channel is closed: by its end, by us, or with the whole connection (`error`)."""
         self.ended = True
+        if self.freed is not None:
+            self.freed()
         if self.marker is not None:
             self.marker.known.set()
         self._settle_start()

@@ -77,7 +77,14 @@ def is_there(pid):
 # -- one session only -------------------------------------------------------------------------------------------
 
 
-async def test_a_second_command_is_refused_clearly_and_the_first_goes_on(single, shell):
+async def test_more_commands_than_sessions_take_turns(there, shell):
+    """OpenSSH's own limit is 10."""
+    done = await asyncio.gather(*(shell(there, f"sleep 0.1; echo {n}") for n in range(32)))
+    assert [one.stdout for one in done] == [f"{n}\n".encode() for n in range(32)]
+
+
+async def test_a_second_command_is_refused_clearly_and_the_first_goes_on(single, shell, monkeypatch):
+    monkeypatch.setattr("jupyter_rmx.transports.ssh.SESSION_PATIENCE_S", 0.3)
     process = await single.run(ExecSpec("echo begun; cat; echo ended", stdin_open=True))
     line, events = await first_line(process)
     assert line == b"begun\n"
@@ -90,6 +97,7 @@ async def test_a_second_command_is_refused_clearly_and_the_first_goes_on(single,
     rest = await rest_of(events)
     assert b"".join(event.data for event in rest[:-1]) == b"input\nended\n"
     assert rest[-1] == Exit(code=0)
+    monkeypatch.undo()
     for text in (b"one\n", b"two\n"):  # one after the other there is no limit
         assert (await shell(single, f"printf '{text.decode()}'")).stdout == text
 
@@ -100,7 +108,7 @@ async def test_a_signal_finds_a_second_connection_where_there_is_one_session(sin
         line, events = await first_line(process)
         await process.signal(name)
         assert not (await rest_of(events))[-1].ok
-        assert not is_there(int(line))
+        await holds(lambda pid=int(line): not is_there(pid))
 
 
 async def test_without_a_second_connection_sshs_own_request_is_sent(single):
@@ -110,7 +118,7 @@ async def test_without_a_second_connection_sshs_own_request_is_sent(single):
     line, events = await first_line(process)
     await process.signal("TERM")
     assert not (await rest_of(events))[-1].ok
-    assert not is_there(int(line))
+    await holds(lambda: not is_there(int(line)))
 
 
 async def test_where_no_signal_gets_through_the_last_one_says_so(single, monkeypatch):
@@ -160,7 +168,7 @@ async def test_a_group_whose_leader_has_ended_still_gets_its_signal(there):
     assert is_there(int(line))
     await process.signal("TERM")
     assert (await rest_of(events))[-1] == Exit(code=0)
-    assert not is_there(int(line))
+    await holds(lambda: not is_there(int(line)))
 
 
 async def test_a_group_that_stays_after_kill_is_told(there, monkeypatch):
