@@ -242,14 +242,14 @@ def test_tokens_are_expanded_as_ssh_does(tmp_path):
 
 
 def test_a_jump_host_is_reached_as_openssh_would(tmp_path):
-    """ssh -v tells the command by which it reaches the last hop; nobody listens there."""
+    """ssh -v tells the command by which it reaches the last hop, tokens expanded; nobody listens there."""
     config = tmp_path / "config"
-    config.write_text("Host gpu\nProxyJump me@127.0.0.1:1,you@127.0.0.2:2\nUser them\nCompression yes\n")
+    config.write_text("Host gpu\nProxyJump me@127.0.0.1:1,%r@127.0.0.2:2\nUser them\nCompression yes\n")
     target = SSHTarget("gpu", config_file=str(config), identity_files=("/etc/passwd",), forward_agent=True)
     said = subprocess.run(
         ["ssh", "-v", *target.argv()], capture_output=True, text=True, stdin=subprocess.DEVNULL, env=ENVIRON
     ).stderr
-    command = shlex.split(re.search(r"implicit ProxyCommand from ProxyJump: (.*)", said)[1])
+    command = shlex.split(re.search(r"Executing proxy command: exec (.*)", said)[1])
     first, last = parse_ssh_G(ssh_G(target.argv())).jump_hops
     theirs = parse_argv(command)
     ours = replace(hop_target(last, target), jump_host=str(first) + f":{first.port}")
