@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import secrets
+from typing import Any
+
 from jupyter_core.utils import ensure_async
 from jupyter_server.base.websocket import WebSocketMixin
 from tornado import web, websocket
 
-from jupyter_rmx.server.base import RmxHandler
+from jupyter_rmx.errors import RmxError
+from jupyter_rmx.server.base import RmxHandler, error_envelope
 
 
 class RmxSocket(WebSocketMixin, websocket.WebSocketHandler, RmxHandler):
@@ -35,3 +40,18 @@ class RmxSocket(WebSocketMixin, websocket.WebSocketHandler, RmxHandler):
             self.authorizer.is_authorized(self, self.current_user, "execute", self.auth_resource)
         ):
             raise web.HTTPError(403)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """What keeps a request from becoming a WebSocket, as the REST interface tells errors."""
+        error = kwargs.get("exc_info", (None, None, None))[1]
+        if isinstance(error, RmxError):
+            self.set_status(error.status)
+        self.set_header("Content-Type", "application/json")
+        self.finish(json.dumps(error_envelope(error, status_code, f"req_{secrets.token_hex(6)}")))
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        """Errors of our tree are answers, not accidents: no traceback in the log."""
+        if isinstance(value, RmxError):
+            self.log.info("%s: %s", value.code, value.message)
+            return
+        super().log_exception(typ, value, tb)

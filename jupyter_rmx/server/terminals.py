@@ -22,7 +22,7 @@ from typing import Any
 from jupyter_server.auth.decorator import authorized, ws_authenticated
 from tornado import web, websocket
 
-from jupyter_rmx.errors import RmxError, UsageError
+from jupyter_rmx.errors import UsageError
 from jupyter_rmx.server.base import RmxAPIHandler, RmxHandler, json_value
 from jupyter_rmx.server.socket import RmxSocket
 from jupyter_rmx.terminals.hub import Terminals
@@ -88,10 +88,7 @@ class TerminalSocket(_Terminals, RmxSocket):
     async def get(self, machine: str, name: str) -> None:
         """Authorize, find the terminal, then become a WebSocket."""
         await self.authorize()
-        try:
-            self._terminal = await self.terminals.get(machine, name)
-        except RmxError as error:
-            raise web.HTTPError(error.status, error.message) from error
+        self._terminal = await self.terminals.get(machine, name)
         await super().get(machine, name)
 
     def open(self, *path: str, **named: str) -> None:

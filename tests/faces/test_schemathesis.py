@@ -32,6 +32,7 @@ RIGHT_5XX = {
     "/machines/{name}/files/{path}": {
         502
     },  # the fake's machines are reached by nothing that could write a file
+    "/machines/{name}/api/terminals": {502},  # nor open a terminal
     "/workspaces": {502},  # nobody is behind the port that is knocked at
 }
 # Fields that may be refused although the document allows them: what is printable in Unicode's sense (names of images and

@@ -202,14 +202,15 @@ async def test_no_more_than_the_limit_also_when_many_ask_at_once(demo, call, rmx
 
 
 @pytest.mark.parametrize(
-    ("machine", "name"),
-    [("demo", "1"), ("demo", "..%2F1"), ("nobody", "1")],
+    ("machine", "name", "area"),
+    [("demo", "1", "ssh"), ("demo", "..%2F1", "ssh"), ("nobody", "1", "vm")],
     ids=["terminal", "odd", "machine"],
 )
-async def test_a_socket_on_nothing_is_refused(demo, look, machine, name):
+async def test_a_socket_on_nothing_is_refused(demo, look, machine, name, area):
     with pytest.raises(HTTPClientError) as refused:
         await look(name, machine)
-    assert refused.value.code == 404
+    told = json.loads(refused.value.response.body)
+    assert (refused.value.code, told["error"].split("_")[0], bool(told["action"])) == (404, area, True)
 
 
 async def test_what_is_no_message_ends_the_tab_and_not_the_terminal(demo, call, look):
