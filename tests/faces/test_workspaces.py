@@ -540,6 +540,9 @@ async def test_where_nobody_can_answer_the_error_says_how_to(servers, server, ow
     assert "%vm attach otp" in caught.value.hint
     attached = await again.attach("otp")
     assert attached.question is not None
+    await again.answer(attached.question.id, None)
+    assert [one.name for one in await again.list()] == ["otp"]  # what was connected once stays
+    assert (await again.attach("otp")).question is not None
     await again.detach("otp")  # also with a question that waits
     assert await again.list() == []
 
