@@ -76,7 +76,11 @@ class Links:
         key = self.key_of(workspace)
         self.on_workspace(workspace, key)
 
+        ours = False
+
         async def connect() -> Transport:
+            nonlocal ours
+            ours = True
             return await self._connect_target(workspace.target, key, asker)
 
         async def again() -> Transport:
@@ -84,7 +88,13 @@ class Links:
                 raise failures.not_found(workspace.name)
             return await self._connect_target(workspace.target, key, None)
 
-        transport = await self._pool.get(key, connect, asked=asked)
+        try:
+            transport = await self._pool.get(key, connect, asked=asked)
+        except TransportError as error:
+            # The attempt that we joined was somebody's who could not be asked; here is somebody who can.
+            if asker is None or ours or error.code != "ssh_needs_answer":
+                raise
+            transport = await self._pool.get(key, connect, asked=asked)
         self._pool.keep(key, again)
         return transport
 

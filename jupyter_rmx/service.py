@@ -105,15 +105,15 @@ class RemoteMachines(Protocol):
 
         With `Attached.question`, the server wants an answer and waits for `answer`, for two minutes at most.
         UsageError `usage_bad_target`, `usage_bad_name`, `usage_bad_startup`; WorkflowError `vm_name_taken`,
-        `ssh_has_a_name` (409, the host is attached under another name); TransportError, and then a new workspace stays
-        in the list, with the reason.
+        `ssh_has_a_name` (409, the host is attached under another name); TransportError. A workspace that nobody ever got
+        into is forgotten when its attempt fails.
         """
         ...
 
     async def answer(self, question_id: str, answers: Sequence[str] | None) -> Attached:
         """Answer a question, one text for each of its prompts; None gives up.
 
-        Returns the ready machine, or the next question; after giving up, the machine, which is not connected.
+        Returns the ready machine, or the next question; after giving up, the machine as it was, not connected.
         WorkflowError `ssh_no_such_question` (404) if it was answered, given up or is too old; UsageError
         `usage_bad_answers` for another number of texts; TransportError. The answers are neither kept nor logged.
         """

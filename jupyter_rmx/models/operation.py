@@ -58,7 +58,7 @@ class Event:
     """Something that happened; `id` grows, and a follower resumes after the last one it saw.
 
     `machine` is the name of the machine; `data` is JSON-able and free of secrets. Types: design.md § 6 (`machine.state`,
-    `operation.step`), and `vm.*` for what a person did and may be billed for.
+    `machine.connection`, `operation.step`), and `vm.*` for what a person did and may be billed for.
     """
 
     id: int

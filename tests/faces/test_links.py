@@ -35,6 +35,15 @@ class Pool:
         self.asked.append((key, asked))
         return await open_transport()
 
+    def join(self, error):
+        """The next one who asks joins an attempt of somebody else, which fails."""
+
+        async def get(key, open_transport, *, asked=True):
+            del self.get
+            raise error
+
+        self.get = get
+
     def keep(self, key, open_transport):
         self.kept[key] = open_transport
 
@@ -102,3 +111,19 @@ async def test_a_question_that_nobody_can_answer_names_the_machine(links, host):
         with pytest.raises(TransportError) as caught:
             await links.to(GPU)
         assert caught.value.hint == "Run `%vm attach gpu01` where you can type, or add your key."
+
+
+async def test_a_person_who_joined_an_attempt_of_nobodys_is_asked(links, pool, host):
+    needs = TransportError("It asks.", code="ssh_needs_answer", hint="%vm attach NAME")
+    person = object()
+    pool.join(needs)
+    assert await links.open(GPU, person) == (GPU.target, "key of me@gpu01")
+    assert host.askers == [person]
+    for error, asker in ((needs, None), (TransportError("Refused.", code="ssh_refused"), person)):
+        pool.join(error)
+        with pytest.raises(TransportError):
+            await links.open(GPU, asker)
+    host.error = needs  # also the person could not answer
+    with pytest.raises(TransportError):
+        await links.open(GPU, person)
+    assert host.askers == [person, person]
