@@ -32,7 +32,7 @@ def load(ip: Any) -> None:
 
 
 def unload(ip: Any) -> None:
-    """Take them away again and let go of the server."""
+    """Take them away again, let go of the server, and forget the default machine."""
     from jupyter_rmx.magics.complete import remove
     from jupyter_rmx.magics.session import current_session
 
@@ -40,3 +40,4 @@ def unload(ip: Any) -> None:
         ip.magics_manager.magics[kind].pop("vm", None)
     remove(ip)
     current_session().close()
+    current_session().default_machine = None
