@@ -157,7 +157,8 @@ class ChannelSession:
         if self.marker is not None:
             self.marker.known.set()
         self._settle_start()
-        if self._error is None and error is not None and self.exit is None:
+        # OpenSSH may tell the exit before the rest of the output: without the end of file it may have been cut short.
+        if self._error is None and error is not None and (self.exit is None or not self._eof):
             self._error = self._lost(error)
         elif self._error is None and not self._has_run():
             assert self.marker is not None
