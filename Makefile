@@ -60,11 +60,13 @@ imports: $(VENV)/.extension
 pytest: $(VENV)/.extension
 	$(BIN)/python -m pytest --durations=15
 
-soak: $(VENV)/.extension ## The random tests with random seeds and many more examples; every kill point 20 times.
-	RMX_SOAK=1 $(BIN)/python -m pytest tests/ground tests/second/control $(wildcard tests/faces/test_schemathesis.py)
+soak: $(VENV)/.extension ## The random tests with random seeds and many more examples; every kill point 20 times; 500 cuts.
+	RMX_SOAK=1 $(BIN)/python -m pytest tests/ground tests/second/control $(wildcard tests/faces/test_schemathesis.py) \
+		tests/first/transports/test_cuts.py tests/first/transports/test_pool_model.py
 
 bench: $(VENV)/.extension ## Measure; see tests/bench.
 	$(BIN)/python tests/bench/start.py
+	$(BIN)/python tests/bench/dead_peer.py
 	$(BIN)/python tests/bench/control.py
 	$(BIN)/python tests/bench/ssh.py
 
