@@ -1,6 +1,7 @@
 """Transports in memory, ways to open them, and time that is moved by hand: for tests of the pool."""
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 
@@ -66,6 +67,19 @@ def ready_opener(error=None, kind=Line):
 
 def failure(code, *, retryable=True):
     return TransportError(f"It failed by {code}.", hint="Do something.", code=code, retryable=retryable)
+
+
+@contextlib.contextmanager
+def fail_safe(loop, seconds=60):
+    """A test that hangs fails: whatever waits on the loop after so long is cancelled."""
+
+    def end():
+        for task in asyncio.all_tasks(loop):
+            task.cancel("it hangs")
+
+    timer = loop.call_later(seconds, end)
+    yield
+    timer.cancel()
 
 
 async def settle():

@@ -8,7 +8,13 @@ import pytest
 
 from jupyter_rmx.errors import TransportError
 from jupyter_rmx.transports.pool import TransportPool
-from tests.lines import HandTiming, Line, Opener, SilentLine, ready_opener, settle
+from tests.lines import HandTiming, Line, Opener, SilentLine, fail_safe, ready_opener, settle
+
+
+@pytest.fixture(autouse=True)
+def _fail_safe(jp_asyncio_loop):
+    with fail_safe(jp_asyncio_loop):
+        yield
 
 
 async def test_concurrent_demand_opens_once():

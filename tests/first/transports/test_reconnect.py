@@ -9,7 +9,13 @@ from jupyter_rmx.errors import ProviderError, TransportError, UsageError
 from jupyter_rmx.transports import watch
 from jupyter_rmx.transports.pool import TransportPool
 from jupyter_rmx.transports.reconnect import STABLE_S, Reconnect, ReconnectRules
-from tests.lines import HandTiming, Line, Opener, failure, ready_opener, settle
+from tests.lines import HandTiming, Line, Opener, fail_safe, failure, ready_opener, settle
+
+
+@pytest.fixture(autouse=True)
+def _fail_safe(jp_asyncio_loop):
+    with fail_safe(jp_asyncio_loop):
+        yield
 
 
 class Kept:
