@@ -1,5 +1,6 @@
 import { outputPlugin } from './plugins/output';
 import { portsPlugin } from './plugins/ports';
 import { terminalsPlugin } from './plugins/terminals';
+import { workspacesPlugin } from './plugins/workspaces';
 
-export default [portsPlugin, outputPlugin, terminalsPlugin];
+export default [portsPlugin, outputPlugin, terminalsPlugin, workspacesPlugin];

@@ -3,6 +3,7 @@
 /** What the extension adds to JupyterLab's command registry. */
 export namespace CommandIDs {
   export const openPort = 'rmx:open-port';
+  export const attach = 'rmx:attach';
   export const openTerminal = 'rmx:open-terminal';
   export const copyFromTerminal = 'rmx:terminal-copy';
   export const pasteToTerminal = 'rmx:terminal-paste';
@@ -64,4 +65,34 @@ export type RequestTicket = (
 export interface IFailure {
   readonly message: string;
   readonly hint: string;
+}
+
+/** What a server asks before it lets somebody in (wire names). */
+export interface IQuestion {
+  readonly id: string;
+  readonly machine: string;
+  readonly title: string;
+  readonly instructions: string;
+  /** All are answered together; none: there is something to do, as to touch a key. */
+  readonly prompts: readonly {
+    readonly text: string;
+    /** False: what is typed is a secret. */
+    readonly echo: boolean;
+  }[];
+}
+
+/** What came of attaching a machine. */
+export interface IAttached {
+  readonly machine: { readonly name: string };
+  readonly question: IQuestion | null;
+}
+
+/** An SSH session in a terminal of JupyterLab's own. */
+export interface ISSHSession {
+  readonly terminal: string;
+  readonly destination: string;
+  /** The command line that means it; what `attach` takes. */
+  readonly line: string;
+  /** The name under which it is attached already. */
+  readonly machine: string | null;
 }
