@@ -122,7 +122,7 @@ def settings_from_environment() -> Settings:
         },
         # Anything but the loose word is strict: a slip of the pen must not open what was to be shut.
         host_keys="accept-new"
-        if os.environ.get(f"{_PREFIX}HOST_KEYS", "accept-new") == "accept-new"
+        if os.environ.get(f"{_PREFIX}HOST_KEYS") in (None, "", "accept-new")
         else "strict",
         reconnect_limit=_digits(os.environ.get(f"{_PREFIX}RECONNECT_LIMIT"), Settings.reconnect_limit),
         reconnect_delay_s=_digits(

@@ -19,6 +19,7 @@ NEEDS = {
     "dropbear-bin": ("dropbear",),
     "fish": ("fish",),
     "libnss-wrapper": ("/usr/lib/*/libnss_wrapper.so",),
+    "netcat-openbsd": ("nc.openbsd",),
     "openssh-client": ("ssh",),
     "openssh-server": ("/usr/sbin/sshd",),
     "postgresql": ("initdb", "/usr/lib/postgresql/*/bin/initdb"),

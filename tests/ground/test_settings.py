@@ -103,3 +103,17 @@ def test_how_a_lost_connection_is_tried_again(monkeypatch, text, limit, delay):
 def test_what_is_not_digits_is_the_default(monkeypatch, text):
     settings = given(monkeypatch, RECONNECT_LIMIT=text, RECONNECT_DELAY_SECONDS=text)
     assert (settings.reconnect_limit, settings.reconnect_delay_s) == (20, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("", "accept-new"),
+        ("accept-new", "accept-new"),
+        ("strict", "strict"),
+        ("acept-new", "strict"),
+        ("no", "strict"),
+    ],
+)
+def test_a_slip_of_the_pen_does_not_open_what_was_shut(monkeypatch, text, rule):
+    assert given(monkeypatch, HOST_KEYS=text).host_keys == rule
