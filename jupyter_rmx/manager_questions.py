@@ -24,7 +24,9 @@ class Attempt:
         self._wait_s = wait_s
         self.question: Question | None = None
         self.given_up = False
-        self._answer: asyncio.Future[list[str] | None] | None = None
+        # The answers are no result of the future: those stand in its repr, which asyncio's debug mode logs.
+        self._answered: asyncio.Future[None] | None = None
+        self._answers: list[str] | None = None
         self._asked = asyncio.Event()
         self._asking = asyncio.Lock()
         self.task: asyncio.Task[None] = asyncio.ensure_future(self._run(connect))
@@ -36,25 +38,27 @@ class Attempt:
     async def ask(self, title: str, instructions: str, prompts: Sequence[Prompt]) -> list[str] | None:
         """See `transports.base.Asker`; None also where nobody answers in time."""
         async with self._asking:
-            answer: asyncio.Future[list[str] | None] = asyncio.get_running_loop().create_future()
-            self._answer = answer
+            answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._answered = answered
             self.question = Question(new_id("q"), self._machine, title, instructions, tuple(prompts))
             self._asked.set()
             try:
-                return await asyncio.wait_for(answer, self._wait_s)
+                await asyncio.wait_for(answered, self._wait_s)
             except (asyncio.TimeoutError, TimeoutError):
                 return None
             finally:
                 self._take_back()
+            answers, self._answers = self._answers, None
+            return answers
 
     def _take_back(self) -> None:
-        self.question = self._answer = None
+        self.question = self._answered = None
         self._asked.clear()
 
     def answer(self, answers: Sequence[str] | None) -> None:
         """Answer the question that is there; UsageError `usage_bad_answers` leaves it there."""
         assert self.question is not None
-        assert self._answer is not None
+        assert self._answered is not None
         if answers is not None and len(answers) != len(self.question.prompts):
             raise UsageError(
                 f"The question has {len(self.question.prompts)} prompts, and {len(answers)} answers were given.",
@@ -63,10 +67,11 @@ class Attempt:
                 details={"field": "answers"},
             )
         self.given_up |= answers is None
-        answer = self._answer
+        answered = self._answered
         self._take_back()  # at once: a second answer must not find it
-        if not answer.done():
-            answer.set_result(None if answers is None else list(answers))
+        if not answered.done():
+            self._answers = None if answers is None else list(answers)
+            answered.set_result(None)
 
     async def settled(self) -> Question | None:
         """Wait for a question, or for the end: None if it went well, else its error is raised."""

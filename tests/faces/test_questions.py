@@ -40,6 +40,16 @@ async def test_all_who_wait_see_the_question_and_the_first_answer_counts():
     assert got == [["secret"]]
 
 
+async def test_an_answer_stands_in_no_repr():
+    one = Attempts().join("ws_1", "gpu01", connecting(PASSWORD))
+    await one.settled()
+    waited_for = one._answered
+    one.answer(["secret"])
+    assert "secret" not in f"{waited_for!r} {one!r} {one.task!r} {asyncio.all_tasks()!r}"
+    assert await one.settled() is None
+    assert "secret" not in f"{vars(one)!r}"
+
+
 async def test_answers_of_another_number_leave_the_question():
     got, attempts = [], Attempts()
     one = attempts.join("ws_1", "gpu01", connecting(PASSWORD, got=got))
