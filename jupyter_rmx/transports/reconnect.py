@@ -58,13 +58,10 @@ class Reconnect:
         """A try failed: `reconnecting`, with the seconds until the next, or `blocked`."""
         kind = f"{error.code}{BLOCKED}" if needs_a_person(error) else error.code
         before, self._kind = self._kind, kind
+        # One more than the tries: the first failure is the loss itself, or what somebody asked for.
+        most = self._rules.limit + 1
         self._record = evaluate_bootstrap_retry(
-            kind,
-            before,
-            self._record.consecutive,
-            self._record.total,
-            total_max=self._rules.limit
-            + 1,  # the first failure is the loss itself, or what somebody asked for
+            kind, before, self._record.consecutive, self._record.total, total_max=most
         )
         if self._record.decision == "suspend":
             hint = error.hint
