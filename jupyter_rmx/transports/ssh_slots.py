@@ -8,8 +8,9 @@ from contextlib import suppress
 from typing import TypeVar
 
 _T = TypeVar("_T")
-AGAIN_S = 0.01
-"""Pause before a refused session is asked for again: OpenSSH counts one for a moment after it has ended."""
+AGAIN_S = 0.002
+"""First pause before a refused session is asked for again: OpenSSH counts one for a moment after it has ended."""
+AGAIN_MAX_S = 0.1
 
 
 class SessionSlots:
@@ -30,7 +31,7 @@ class SessionSlots:
     ) -> _T:
         """Open a session; one that is `refused` is tried again for `patience_s` seconds. `free` it once it has ended."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + patience_s
+        deadline, pause = loop.time() + patience_s, AGAIN_S
         while True:
             while self._limit is not None and self._open >= self._limit and loop.time() < deadline:
                 await self._wait(deadline - loop.time())
@@ -39,10 +40,11 @@ class SessionSlots:
                 opened = await open_once()
             except BaseException as error:
                 self.free(confirmed=False)
-                if not refused(error) or loop.time() + AGAIN_S >= deadline:
+                if not refused(error) or loop.time() + pause >= deadline:
                     raise
                 self._limit = self._most
-                await asyncio.sleep(AGAIN_S)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, AGAIN_MAX_S)
                 continue
             self._confirmed += 1
             self._most = max(self._most, self._confirmed)
