@@ -43,7 +43,7 @@ export async function askQuestion(
 ): Promise<readonly string[] | null> {
   const { machine, title } = question;
   const { button, value } = await showDialog({
-    title: title === '' ? trans.__('%1 asks', machine) : `${machine}: ${title}`,
+    title: dialogTitle(machine, title, trans),
     body: new QuestionForm(question),
     buttons: [
       Dialog.cancelButton(),
@@ -52,4 +52,16 @@ export async function askQuestion(
     focusNodeSelector: 'input'
   });
   return button.accept ? value : null;
+}
+
+/** The server's own title names the machine as often as not. */
+function dialogTitle(
+  machine: string,
+  title: string,
+  trans: TranslationBundle
+): string {
+  if (title === '') {
+    return trans.__('%1 asks', machine);
+  }
+  return title.startsWith(machine) ? title : `${machine}: ${title}`;
 }
