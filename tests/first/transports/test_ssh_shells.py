@@ -9,7 +9,7 @@ from jupyter_rmx.errors import TransportError
 from jupyter_rmx.models import ExecSpec, Exit
 from jupyter_rmx.transports import ssh_session
 from jupyter_rmx.transports.ssh import connect
-from tests.login_shells import LoginServer
+from tests.login_shells import USER, LoginServer
 
 SH_NOISE = (
     "echo profile-noise; printf 'more-noise' >&2; f() { echo from-profile; }; trap 'echo trap-noise' 0\n"
@@ -289,3 +289,32 @@ def test_output_before_the_mark_may_come_in_any_pieces():
         assert (marker.pid, marker.shell_kind, marker.started) == (123, "zsh", False)
         assert marker.feed("stdout", f"x rmx-start-{token} \nout".encode()) == b"out"
         assert marker.started
+
+
+# -- the user's own configuration ---------------------------------------------------------------------------------
+
+
+async def test_a_remote_command_of_the_users_configuration_does_not_interfere(login_server, shell, tmp_path):
+    from jupyter_rmx.models import SSHTarget
+    from jupyter_rmx.settings import Settings
+    from jupyter_rmx.transports.ssh_target import connect_target
+
+    server = login_server("/usr/bin/fish", FILES)
+    key, config = tmp_path / "key", tmp_path / "config"
+    key.touch(0o600)
+    key.write_text(server.endpoint.client_key)
+    (tmp_path / "known_hosts").write_text(f"[127.0.0.1]:{server.endpoint.port} {server.endpoint.host_key}")
+    config.write_text(
+        f"Host gpu01\n HostName 127.0.0.1\n Port {server.endpoint.port}\n User {USER}\n IdentityFile {key}\n"
+        f" UserKnownHostsFile {tmp_path}/known_hosts\n IdentitiesOnly yes\n IdentityAgent none\n"
+        " RemoteCommand echo remote-command; exec fish\n RequestTTY yes\n"
+    )
+    settings = Settings(owner="tests", data_dir=tmp_path)
+    target = SSHTarget("gpu01", config_file=str(config))
+    transport = await connect_target(target, key="peer", settings=settings)
+    try:
+        for _ in TWICE:
+            done = await shell(transport, "[ -t 0 ] || echo $((6 * 7))")
+            assert (done.stdout, done.stderr, done.exit) == (b"42\n", b"", Exit(code=0))
+    finally:
+        await transport.aclose()
