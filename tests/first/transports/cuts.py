@@ -9,11 +9,13 @@ import time
 import psutil
 
 from jupyter_rmx.errors import RmxError
-from jupyter_rmx.models import ExecSpec, Exit, Output, SSHEndpoint
+from jupyter_rmx.models import ExecSpec, Exit, Output, SSHEndpoint, SSHTarget
+from jupyter_rmx.settings import Settings
 from jupyter_rmx.testing.relay import Fault, FaultRelay
 from jupyter_rmx.transports.pool import TransportPool
 from jupyter_rmx.transports.reconnect import ReconnectRules
 from jupyter_rmx.transports.ssh import connect
+from jupyter_rmx.transports.ssh_target import connect_target
 
 FAIL_SAFE_S = 90
 HARMLESS = {None, "delay", "limit"}
@@ -81,11 +83,13 @@ def fault_of(kind, rng, up, down):
 
 
 class Story:
-    """The parts of one seed, and what it left behind."""
+    """The parts of one seed; `folder` holds what it writes."""
 
-    def __init__(self, host, seed):
+    def __init__(self, host, seed, folder):
         self.rng = random.Random(seed)
         self.host = host
+        self.folder = folder
+        self.is_workspace = seed // len(KINDS) % 2 == 1
         self.works = works(self.rng)
         self.copied = self.rng.randbytes(int(10 ** self.rng.uniform(0, 6)))
         up = len(self.copied) + sum(len(work.stdin) for work in self.works)
@@ -97,7 +101,20 @@ class Story:
         self.pool.on_state = lambda key, state: self.told.append(state)
 
     async def open(self):
-        return await connect(endpoint_of(self.host, self.relay.port), key="k")
+        """Connect as to a VM, or as to a host of the user's own."""
+        if not self.is_workspace:
+            return await connect(endpoint_of(self.host, self.relay.port), key="k")
+        target = SSHTarget(
+            "127.0.0.1",
+            port=self.relay.port,
+            identity_files=(str(self.host.folder / "open"),),
+            config_file="/dev/null",
+            options=(
+                *("IdentitiesOnly=yes", "ConnectTimeout=5", "ServerAliveInterval=1", "ServerAliveCountMax=4"),
+                f"UserKnownHostsFile={self.folder}/known_hosts",
+            ),
+        )
+        return await connect_target(target, key="k", settings=Settings(data_dir=self.folder))
 
     async def work(self, work):
         """Do it; what came is exactly right, or its beginning and an error of ours."""
@@ -147,13 +164,14 @@ class Story:
         assert path.read_bytes() == content
         return None
 
-    async def play(self, folder):
+    async def play(self):
+        """Work while the network breaks; then the next command works, and all is closed."""
         await self.relay.start()
         self.relay.plan(self.fault)
         if self.rng.random() < 0.5:
             self.pool.keep("k", self.open)
         errors = await asyncio.gather(
-            *(self.work(work) for work in self.works), self.copy(folder / "copied", self.copied)
+            *(self.work(work) for work in self.works), self.copy(self.folder / "copied", self.copied)
         )
         fired = self.relay.connections[0].fired
         if fired in HARMLESS:

@@ -30,15 +30,15 @@ async def test_a_seeded_cut(host, seed, tmp_path, monkeypatch):
     monkeypatch.setattr(ssh, "KEEPALIVE_S", 1.5)
     monkeypatch.setattr(ssh, "CONNECT_TIMEOUT_S", 5.0)
     residue = Residue(host)
-    story = Story(host, seed)
-    print(f"seed {seed}: {story.fault}")
-    await asyncio.wait_for(story.play(tmp_path), FAIL_SAFE_S)
+    story = Story(host, seed, tmp_path)
+    print(f"seed {seed}: {story.fault}, {'workspace' if story.is_workspace else 'VM'}")
+    await asyncio.wait_for(story.play(), FAIL_SAFE_S)
     await residue.assert_none()
 
 
-def test_a_cut_hits_the_work_and_not_only_the_log_in(host):
+def test_a_cut_hits_the_work_and_not_only_the_log_in(host, tmp_path):
     """25 seeds that break nothing would prove nothing."""
-    faults = [Story(host, seed).fault for seed in range(25)]
+    faults = [Story(host, seed, tmp_path).fault for seed in range(25)]
     hits = [fault for fault in faults if fault.kind in {"cut", "reset"} and fault.after_bytes > LOG_IN]
     assert len(hits) >= 8
     assert {fault.kind for fault in faults} == set(KINDS)
