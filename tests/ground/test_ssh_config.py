@@ -35,6 +35,7 @@ TABLE = {
     "comments": ("# a\n\n  # b\nPort 22 # c\nUser me#d\nHost a#b # c\nCompression yes\n", ["a#b".replace("#", "x"), "h"]),
     "quotes": ('User "a b"\nIdentityFile "/k e/y"\nIdentityFile \'/o\'\nIdentityFile /x\\ y\n', ["h"]),
     "quotes inside": ('IdentityFile /a"b c"d\nUser a\\"b\n', ["h"]),
+    "backslashes": ('User DOM\\\\me\nIdentityFile "/a\\\\b"\nIdentityFile /c\\d\nCertificateFile "/e\\ f"\n', ["h"]),
     "tabs and ends": ("Host\tgpu  \r\n\tPort\t2200\r\n  User me \t\r\n", ["gpu"]),
     "keyword case": ("hOST gpu\nhOSTnAME x\nPORT 7\n", ["gpu"]),
     "identities": ("IdentityFile ~/.ssh/%h_%r\nHost a\nIdentityFile /k\nIdentityFile ~/.ssh/%h_%r\nCertificateFile ~/c\n", ["a", "b"]),
