@@ -7,9 +7,6 @@ OpenSSH leaves it out.
 from __future__ import annotations
 
 import asyncio
-import base64
-import os
-import stat
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,13 +15,11 @@ import asyncssh
 
 from jupyter_rmx.models import Prompt
 from jupyter_rmx.transports.ssh_hostkeys import fingerprint
+from jupyter_rmx.transports.ssh_keyfiles import is_encrypted, is_private, openssh_line, public_line, read_key
 from jupyter_rmx.transports.ssh_questions import Questions
 
 PASSPHRASE_TRIES = 3
 AGENT_ANSWERS_WITHIN_S = 10.0
-KEY_FILE_LIMIT = 1024 * 1024
-"""Bytes; a larger file is no key."""
-_MAGIC = b"openssh-key-v1\0"
 
 Sign = Callable[[bytes, bytes], Awaitable[bytes]]
 """Signs data (first) by an algorithm (second); ValueError if it cannot, and the next key is tried."""
@@ -106,7 +101,7 @@ class Identities:
 
     async def _of_file(self, path: str) -> Identity | None:
         try:
-            data = _read(path)
+            data = read_key(path)
         except FileNotFoundError:
             # OpenSSH's own default places are mostly empty, and it does not speak of them either.
             return None
@@ -118,7 +113,7 @@ class Identities:
             if identity.public is None:
                 self.problems.append(f"{path} is no key.")
             return identity if identity.public is not None else None
-        if not _is_private(path):
+        if not is_private(path):
             self.locked_out.append(path)
             return identity if identity.public is not None else None
         return await self._with_private(identity, data)
@@ -131,7 +126,7 @@ class Identities:
             self.problems.append(f"{identity.name} cannot be opened: {error}.")
             return None
         except asyncssh.KeyImportError:
-            if not _is_encrypted(data):
+            if not is_encrypted(data):
                 self.problems.append(f"{identity.name} cannot be read as a key.")
                 return None
             unlock = _Unlock(identity.name, data, self._questions, self.problems)
@@ -184,7 +179,7 @@ class Identities:
     def _agent_identity(self, pair: asyncssh.SSHKeyPair) -> Identity:
         comment = pair.get_comment(errors="replace") or "a key"
         identity = Identity(f"{comment} of the agent")
-        line = _openssh_line(pair.public_data)
+        line = openssh_line(pair.public_data)
         try:
             if pair.has_cert:
                 certificate = asyncssh.import_certificate(line)
@@ -320,65 +315,15 @@ def _needs_touch(key: asyncssh.SSHKey) -> bool:
     return key.algorithm.startswith(b"sk-")
 
 
-def _read(path: str) -> bytes:
-    with Path(path).open("rb") as file:
-        return file.read(KEY_FILE_LIMIT)
-
-
-def _is_private(path: str) -> bool:
-    """OpenSSH's rule (authfile.c): a key of this user's that anybody else may read is not used."""
-    found = Path(path).stat()
-    return found.st_uid != os.getuid() or not stat.S_IMODE(found.st_mode) & 0o077
-
-
-def _openssh_line(blob: bytes) -> bytes:
-    size = int.from_bytes(blob[:4], "big")
-    return blob[4 : 4 + size] + b" " + base64.b64encode(blob)
-
-
 def _public_of(path: str, data: bytes) -> asyncssh.SSHKey | None:
     """The public key of a file: in it, or beside it as `.pub`."""
-    for text in (_public_blob(data), data if b"PRIVATE KEY-----" not in data else None):
+    for text in (public_line(data), data if b"PRIVATE KEY-----" not in data else None):
         if text is not None:
             try:
                 return asyncssh.import_public_key(text)
             except asyncssh.KeyImportError:
                 pass
     try:
-        return asyncssh.import_public_key(_read(f"{path}.pub"))
+        return asyncssh.import_public_key(read_key(f"{path}.pub"))
     except (OSError, asyncssh.KeyImportError):
         return None
-
-
-def _container(data: bytes) -> bytes | None:
-    """What is in a file of OpenSSH's own format (PROTOCOL.key), which tells its public part also when encrypted."""
-    text = b"".join(line for line in data.splitlines() if not line.startswith(b"-----"))
-    try:
-        raw = base64.b64decode(text, validate=True)
-    except ValueError:
-        return None
-    return raw.removeprefix(_MAGIC) if raw.startswith(_MAGIC) else None
-
-
-def _fields(raw: bytes) -> list[bytes]:
-    """Cipher, KDF, its options, and the public key behind the count of keys."""
-    found = []
-    at = 0
-    for index in range(4):
-        at += 4 if index == 3 else 0  # the count
-        size = int.from_bytes(raw[at : at + 4], "big")
-        found.append(raw[at + 4 : at + 4 + size])
-        at += 4 + size
-    return found
-
-
-def _public_blob(data: bytes) -> bytes | None:
-    raw = _container(data)
-    return _openssh_line(_fields(raw)[3]) if raw else None
-
-
-def _is_encrypted(data: bytes) -> bool:
-    raw = _container(data)
-    if raw is not None:
-        return _fields(raw)[0] != b"none"
-    return b"ENCRYPTED" in data

@@ -127,8 +127,13 @@ def _revoked(path: str) -> list[KnownKey]:
     found = []
     for number, line in enumerate(data.decode(errors="replace").split("\n"), 1):
         words = line.split()
-        if len(words) > 1 and not words[0].startswith("#"):
-            found.append(KnownKey(path, number, "revoked", words[0], base64.b64decode(words[1])))
+        if not words or words[0].startswith("#"):
+            continue
+        try:
+            blob = base64.b64decode(words[1], validate=True)
+        except (ValueError, IndexError) as error:
+            raise _bad_revoked(f"{path}:{number} (RevokedHostKeys) is no public key.") from error
+        found.append(KnownKey(path, number, "revoked", words[0], blob))
     return found
 
 

@@ -7,6 +7,7 @@ Import this file late: asyncssh takes about 100 ms.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from dataclasses import dataclass
 from typing import Any
@@ -267,6 +268,15 @@ def _host_key_algorithms(resolved: Resolved, keys: HostKeys) -> list[str]:
     return [f"{alg}{CERTIFICATE_SUFFIX}" for alg in allowed if alg != "ssh-rsa"] + ordered
 
 
+def _revoked(keys: HostKeys) -> list[asyncssh.SSHKey]:
+    """Those that asyncssh knows; no server can show another one to us."""
+    found = []
+    for line in keys.revoked:
+        with contextlib.suppress(asyncssh.KeyImportError):
+            found.append(asyncssh.import_public_key(line))
+    return found
+
+
 def _algorithms_of(kind: str) -> tuple[str, ...]:
     return ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa") if kind == "ssh-rsa" else (kind,)
 
@@ -289,7 +299,7 @@ def _options(resolved: Resolved, paths: Paths, keys: HostKeys) -> dict[str, Any]
         "host": resolved.hostname,
         "port": resolved.port,
         "username": resolved.user,
-        "known_hosts": ([], [], [asyncssh.import_public_key(line) for line in keys.revoked]),
+        "known_hosts": ([], [], _revoked(keys)),
         "host_key_alias": resolved.host_key_alias,
         "server_host_key_algs": _host_key_algorithms(resolved, keys),
         "x509_trusted_certs": None,

@@ -1,10 +1,13 @@
 """Which host keys are right: the user's known_hosts decide, ours remembers, held against the real `ssh`."""
 
 import asyncio
+import base64
+import fcntl
 import os
 import stat
 import subprocess
 import sys
+from concurrent import futures
 from pathlib import Path
 
 import pytest
@@ -177,6 +180,16 @@ def test_revoked_host_keys_of_the_configuration(person, host, connecting, server
     assert not person.ssh()[0]
     file.unlink()
     assert connecting.error(target).code == "usage_bad_ssh_config"
+    for nonsense in ("ssh-ed25519 !!!\n", "SSHKRL\n\0", "alone\n"):
+        file.write_text(nonsense)
+        assert connecting.error(target).code == "usage_bad_ssh_config"
+    file.write_text(f"{public(keygen(person.folder / 'another'))}\n")
+    connecting.to(target)
+
+
+def test_a_revoked_key_of_an_unknown_kind_keeps_nobody_out(person, host, connecting, server):
+    person.known_hosts.write_text(f"{server.known}@revoked * ssh-future QUJD\n")
+    connecting.to(host())
 
 
 def test_a_key_that_is_known_without_the_port(person, host, connecting, own_known_hosts, server):
@@ -341,6 +354,21 @@ def test_another_key_that_was_kept_meanwhile_is_a_changed_one(tmp_path):
     assert len(own.read_text().splitlines()) == 1
 
 
+def test_whoever_writes_waits_for_the_other_and_looks_again(tmp_path):
+    (kind, one), (_, other) = (public(keygen(tmp_path / name)).split() for name in ("a", "b"))
+    own = tmp_path / "known_hosts"
+    keys = HostKeys("h", 22, alias=None, files=(), own=own)
+    with futures.ThreadPoolExecutor() as pool, own.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        keeping = pool.submit(keys.keep, kind, base64.b64decode(other))
+        with pytest.raises(futures.TimeoutError):
+            keeping.result(0.5)
+        file.write(f"h {kind} {one}\n")
+        file.flush()
+        fcntl.flock(file, fcntl.LOCK_UN)
+        assert keeping.result(60).verdict == "changed"
+
+
 async def test_concurrent_connections_to_a_new_host_keep_it_once(host, connecting, own_known_hosts):
     target = host()
     await asyncio.gather(*(connecting.aio(target) for _ in range(5)))
@@ -354,8 +382,6 @@ def test_a_file_that_cannot_be_written_does_not_keep_us_out(host, connecting, ow
 
 
 def test_the_fingerprint_is_openssh_s(tmp_path):
-    import base64
-
     key = keygen(tmp_path / "k")
     assert fingerprint(base64.b64decode(public(key).split()[1])) == shown_by_ssh_keygen(key)
 
