@@ -69,6 +69,7 @@ bench: $(VENV)/.extension ## Measure; see tests/bench.
 	$(BIN)/python tests/bench/dead_peer.py
 	$(BIN)/python tests/bench/control.py
 	$(BIN)/python tests/bench/ssh.py
+	$(BIN)/python tests/bench/terminal.py
 
 clean: ## Remove everything that was made here.
 	rm -rf $(VENV) labextension/node_modules labextension/lib jupyter_rmx/labextension notebooks/out

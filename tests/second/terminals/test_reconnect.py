@@ -102,7 +102,7 @@ async def test_a_first_shell_that_cannot_be_opened_is_an_error_and_no_terminal(m
     assert (await terminals.open("gpu01")).name == "1"
 
 
-async def test_nothing_is_left_behind_after_many_cuts(server, terminals, look, pauses):
+async def test_nothing_is_left_behind_after_many_cuts(server, terminals, look, pauses, eventually):
     terminal = await terminals.open("gpu01")
     screen = look(terminal)
     await screen.until("> ")
@@ -113,7 +113,11 @@ async def test_nothing_is_left_behind_after_many_cuts(server, terminals, look, p
         await screen.until("this is a new shell.")
         await screen.until("> ")
         await screen.say("true")
-    assert len(asyncio.all_tasks()) <= before
+
+    async def as_before():
+        return len(asyncio.all_tasks()) <= before
+
+    await eventually(as_before)
     await terminals.aclose()
     assert screen.view.ending == "closed"
     with pytest.raises(TransportError) as refused:

@@ -133,8 +133,8 @@ async def test_a_programs_question_is_answered_by_one_viewer(terminals, look):
     terminal = await terminals.open("gpu01")
     one, two = look(terminal, (80, 24)), look(terminal)
     await one.until("> ")
-    await one.type("stty -echo; IFS= read -r answer; printf '%q\\n' \"$answer\"\r")
-    await asyncio.sleep(0.3)
+    await one.type("stty -echo; echo rea''dy; IFS= read -r answer; printf '%q\\n' \"$answer\"\r")
+    await one.until("ready\r\n")
     for screen in (one, two):
         await screen.type("\x1b[?1;2c")
     await two.type("typed\r")
@@ -145,8 +145,8 @@ async def test_a_large_paste_arrives_whole(terminals, look):
     terminal = await terminals.open("gpu01")
     screen = look(terminal, (80, 24))
     await screen.until("> ")
-    await screen.type("stty raw -echo; head -c 3000000 | sha256sum; stty sane\r")
-    await asyncio.sleep(0.3)
+    await screen.type("stty raw -echo; echo rea''dy; head -c 3000000 | sha256sum; stty sane\r")
+    await screen.until("ready\n")
     paste = "".join(f"{number:07d}ü" for number in range(3000000))[:2666667]
     data = paste.encode()[:3000000]
     await screen.type(data.decode("utf-8", "ignore"))
@@ -184,6 +184,7 @@ async def test_closing_hangs_up_what_runs_there(terminals, machines, look, event
 @pytest.mark.parametrize("command", ["export STARTED=yes; cd /", "printf 'a\\n'\nexport STARTED=yes; cd /"])
 async def test_the_start_up_command_runs_first_in_the_shell_itself(terminals, machines, look, command):
     machines.startup = command
+    terminals._pace = Pace(quiet_s=1.0)
     screen = look(await terminals.open("gpu01"), (100, 30))
     shown = await screen.until("cd /\r\n")
     assert shown.count("STARTED") == 1
