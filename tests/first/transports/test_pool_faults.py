@@ -370,9 +370,11 @@ async def _opened(transport, what, folder, host):
 
         copying = asyncio.create_task(transport.files().put(str(folder / "f"), chunks(), size=1))
         await asyncio.wait_for(begun.wait(), FAIL_SAFE_S)
-        yield
-        go.set()
-        await copying
+        try:
+            yield
+        finally:
+            go.set()
+            await copying
         return
     if what == "command":
         opened = await transport.run(ExecSpec("cat", stdin_open=True))
@@ -380,8 +382,10 @@ async def _opened(transport, what, folder, host):
         opened = await transport.pty(PtySpec())
     else:
         opened = await transport.dial(TcpTarget(host.port))
-    yield
-    await opened.aclose()
+    try:
+        yield
+    finally:
+        await opened.aclose()
 
 
 async def _until(condition):
