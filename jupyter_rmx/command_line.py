@@ -130,8 +130,7 @@ def _parse_verb(verb: Verb, words: list[str], face: Face, tail: str | None) -> R
             hint=f"Help: {parser.prog} -h",
             code="usage_bad_arguments",
         )
-    # Intermixed: else argparse takes a name that may be missing for missing as soon as an option stands before it.
-    values = vars(parser.parse_intermixed_args(words))
+    values = vars(parser.parse_args(words))
     if verb.tail and not (tail or "").strip():
         raise UsageError(
             "There is no command to run.",

@@ -141,6 +141,7 @@ def test_a_port_may_carry_a_path(target, expected):
         ("ssh ssh", "ssh ssh"),
         ("/usr/bin/ssh -4 h", "/usr/bin/ssh -4 h"),
         ("# ssh -4 h", "# ssh -4 h"),
+        ("-- ssh -4 h", "ssh -4 h"),
         ("me@h -p 2200 -A", "me@h -p 2200 -A"),
     ],
 )

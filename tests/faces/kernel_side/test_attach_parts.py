@@ -69,7 +69,10 @@ class Double:
         return self._next()
 
     async def answer(self, question_id, answers):
-        self.answers.append((question_id, answers if answers is None else list(answers)))
+        body = (
+            answers if answers is None else list(answers)
+        )  # as the client has it: a verbose traceback shows it
+        self.answers.append((question_id, body))
         if answers is None:
             return Attached(workspace(status="idle"))
         return self._next()
@@ -233,9 +236,11 @@ def test_who_gives_up_is_not_connected_and_nothing_else(magic, types, stop):
 def test_where_nobody_can_answer_the_error_says_what_helps(magic, types, kind, says):
     for kernel in (True, False):  # a kernel whose front end takes no input; a shell without a terminal
         double = Double(question(1, Prompt("Passphrase for /k/id:", kind=kind)))
-        types(StdinNotImplementedError)
+        asked = types(StdinNotImplementedError)
+        asked.clear()
         with pytest.raises(TransportError) as caught:
             magic(double, kernel).vm("attach me@gpu01")
+        assert len(asked) == kernel  # without a terminal it is known before
         assert caught.value.code == "ssh_needs_answer" and not caught.value.retryable
         assert caught.value.message == "gpu01 asks “Passphrase for /k/id:”, and nobody can answer here."
         assert says in caught.value.hint and "where you can answer" in caught.value.hint
