@@ -3,7 +3,7 @@
 import pytest
 
 from jupyter_rmx.errors import ProviderError, TransportError
-from jupyter_rmx.models import SSHEndpoint, WebSocketEndpoint, endpoint_from_wire
+from jupyter_rmx.models import SSHEndpoint, SSHTarget, WebSocketEndpoint, endpoint_from_wire
 from jupyter_rmx.testing import fake_endpoints
 
 LISTS = ("page", "all_of")
@@ -23,6 +23,21 @@ async def test_a_label_is_found_by_name_and_follows_a_new_name(rmx, api, demo, m
     assert status == 200
     for label in (demo["label"], renamed["label"]):
         assert (await manager.lookup(label)).machine_id == demo["id"]
+
+
+async def test_a_label_of_a_host_follows_its_new_name_and_ends_with_it(rmx):
+    manager = rmx.manager()
+    await manager.ready()
+    host = await manager._workspaces.attach(SSHTarget("me@gpu01.invalid"))  # on the list, never connected
+    target = await manager.lookup(host.label)
+    assert (target.machine_id, target.name) == (host.id, "gpu01")
+    renamed = await manager.rename("gpu01", "big")
+    for label in (host.label, renamed.label):
+        found = await manager.lookup(label)
+        assert (found.machine_id, found.name) == (host.id, "big")
+    await manager.detach("big")
+    for label in (host.label, renamed.label):
+        assert await manager.lookup(label) is None
 
 
 async def test_a_page_does_not_resume_a_machine_but_a_link_does(rmx, api, demo):
