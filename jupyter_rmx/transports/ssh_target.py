@@ -70,7 +70,7 @@ async def connect_target(
     `ssh_key_permissions`, `ssh_needs_answer`, `ssh_host_key_changed`, `ssh_host_key_unknown`. An error of a jump host
     has the code of what happened there, and names it.
     """
-    return await _Connect(settings, ask).to(target, key)
+    return await _Connect(settings, ask, target.destination).to(target, key)
 
 
 @dataclass
@@ -82,16 +82,13 @@ class _Host:
     paths: Paths
     where: str
 
-    @property
-    def machine(self) -> str:
-        return self.target.destination
-
 
 class _Connect:
     """One attempt, over all hops."""
 
-    def __init__(self, settings: Settings, ask: Asker | None) -> None:
+    def __init__(self, settings: Settings, ask: Asker | None, machine: str) -> None:
         self._settings = settings
+        self._machine = machine  # what a person attaches, also where a jump host is what fails
         self._ask = ask
         self._here = local()
         self._seen: set[tuple[str, int, str]] = set()
@@ -138,7 +135,11 @@ class _Connect:
             hop_target(last, host.target), f"{key} over {last}", is_hop=True, via=tuple(before)
         )
         way = Way(hop=hop, hop_name=f"The jump host {last}")
-        await way.ready()
+        try:
+            await way.ready()
+        except BaseException:
+            way.close()
+            raise
         return way
 
     async def _log_in(self, host: _Host, key: str, way: Way) -> SSHTransport:
@@ -217,7 +218,7 @@ class _Connect:
                 problems=identities.problems,
                 locked_out=identities.locked_out,
                 missing=questions.missing,
-                machine=host.machine,
+                machine=self._machine,
             )
         if isinstance(error, asyncssh.DisconnectError) and "oo many authentication" in str(error):
             return errors.too_many_keys(host.where, identities.tried)
@@ -226,7 +227,7 @@ class _Connect:
         if isinstance(error, asyncssh.ChannelOpenError):
             return errors.hop_refused(host.where, way.hop_name, error.reason)
         if login.server_version is None and isinstance(error, (asyncssh.DisconnectError, OSError)):
-            return await way.why_no_server(host.where, host.machine)
+            return await way.why_no_server(host.where, host.target.destination)
         return map_ssh_error(error, host.where)
 
 

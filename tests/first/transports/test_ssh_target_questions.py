@@ -153,6 +153,20 @@ def test_a_banner_is_shown_with_the_first_question_without_its_escapes(person, c
         server.finish()
 
 
+def test_a_jump_host_asks_first(person, locked, sshd_shared, connecting):
+    key = person.key()
+    sshd_shared.authorize(key)
+    person.host("bastion", server=locked)
+    target = person.host(server=sshd_shared, IdentityFile=key, ProxyJump="bastion")
+    answers = Answers([PASSWORD])
+    connecting.to(target, answers)
+    assert [title.startswith("The jump host bastion (") for title, _, _ in answers.asked] == [True]
+    error = connecting.error(target)
+    assert error.code == "ssh_needs_answer"
+    assert error.message.startswith("The jump host bastion (")
+    assert "%vm attach gpu01" in error.hint
+
+
 @pytest.fixture
 def dropbear():
     server = DropbearServer()
