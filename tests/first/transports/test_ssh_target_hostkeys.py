@@ -7,11 +7,13 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from concurrent import futures
 from pathlib import Path
 
 import pytest
 
+from jupyter_rmx.errors import TransportError
 from jupyter_rmx.models import SSHTarget
 from jupyter_rmx.transports.ssh_hostkeys import HostKeys, fingerprint, lines_of
 from tests.sshd import Person, keygen, public
@@ -367,6 +369,30 @@ def test_whoever_writes_waits_for_the_other_and_looks_again(tmp_path):
         file.flush()
         fcntl.flock(file, fcntl.LOCK_UN)
         assert keeping.result(60).verdict == "changed"
+
+
+async def test_no_secret_is_sent_where_another_key_was_kept_meanwhile(
+    person, host, connecting, own_known_hosts, server
+):
+    target = host()
+    own_known_hosts.parent.mkdir(parents=True)
+    with own_known_hosts.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        attempt = asyncio.ensure_future(connecting.aio(target))
+        inode = f":{own_known_hosts.stat().st_ino} "
+        deadline = time.monotonic() + 60
+        while not any(
+            "->" in line and inode in line for line in Path("/proc/locks").read_text().splitlines()
+        ):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.02)
+        file.write(f"[127.0.0.1]:{server.port} {public(keygen(person.folder / 'another'))}\n")
+        file.flush()
+        fcntl.flock(file, fcntl.LOCK_UN)
+    with pytest.raises(TransportError) as caught:
+        await attempt
+    assert caught.value.code == "ssh_host_key_changed"
+    assert "Accepted" not in server.log.read_text()
 
 
 async def test_concurrent_connections_to_a_new_host_keep_it_once(host, connecting, own_known_hosts):

@@ -224,14 +224,14 @@ def test_a_proxy_command_and_its_children_end_with_a_lost_link(
     person, inner, key, connecting, jp_asyncio_loop
 ):
     before = proxies()
-    command = "sh -c 'sleep 1000 & trap \"\" TERM; nc %h %p; wait'"
+    command = "sh -c 'trap \"\" TERM; sleep 1000 & nc %h %p; wait'"
     # The children keep the socket open, so only the alive messages tell.
     options = {"ProxyCommand": command, "ServerAliveInterval": 1}
     transport = connecting.to(person.host(server=inner, IdentityFile=key, **options))
     assert len(proxies() - before) >= 2
     inner.drop_clients()
     jp_asyncio_loop.run_until_complete(soon(lambda: transport.state == "closed"))
-    jp_asyncio_loop.run_until_complete(transport.aclose())
+    jp_asyncio_loop.run_until_complete(asyncio.wait_for(transport.aclose(), FAIL_SAFE_S))
     wait_until(lambda: proxies() == before)
 
 
