@@ -280,7 +280,7 @@ def test_output_before_the_mark_may_come_in_any_pieces():
 
     marker = StartMarker("host")
     token = marker.shell_line().split("rmx-start-")[1].split(" ")[0]
-    told = f"noise rmx-shell-{token} zsh\nrmx-start-{token} 123\nown rmx-start-{token} 9\n".encode()
+    told = f"printf 'rmx-start-{token} %s'\nnoise rmx-shell-{token} zsh\nrmx-start-{token} 123\nown rmx-start-{token} 9\n".encode()
     for size in range(1, len(told) + 1):
         marker = StartMarker("host")
         marker._mark, marker._kind = f"rmx-start-{token} ", f"rmx-shell-{token} "
