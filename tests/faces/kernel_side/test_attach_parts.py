@@ -316,6 +316,9 @@ def test_hosts_and_machines_are_offered_where_one_can_be_attached(magic):
     def offered(line):
         return [(item.text, item.type) for item in candidates(line, session) or []]
 
+    # Whoever is slow, as a busy computer: an answer that comes after `WAIT_S` is there the next time.
+    while not (session.machines_for_completion() and session.hosts_for_completion()):
+        pass
     assert offered("%vm attach ") == [
         ("demo", "VM, running"),
         ("gpu01", "workspace, ready"),
