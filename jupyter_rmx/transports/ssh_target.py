@@ -18,7 +18,7 @@ from jupyter_rmx.errors import RmxError, UsageError
 from jupyter_rmx.models import SSHTarget
 from jupyter_rmx.settings import Settings
 from jupyter_rmx.ssh.destination import Destination
-from jupyter_rmx.ssh.jump import hop_target, parse_jump_chain
+from jupyter_rmx.ssh.jump import hop_target
 from jupyter_rmx.ssh.resolved import Resolved
 from jupyter_rmx.transports import ssh_target_errors as errors
 from jupyter_rmx.transports.base import Asker
@@ -124,7 +124,7 @@ class _Connect:
         self._seen.add(place)
 
     async def _way(self, host: _Host, key: str, via: tuple[Destination, ...]) -> Way:
-        chain = via or parse_jump_chain(host.resolved.proxy_jump or "none")
+        chain = via or host.resolved.jump_hops
         if not chain:
             return await open_way(
                 host.resolved, host.where, FAMILIES[host.resolved.address_family], _timeout(host.resolved)
