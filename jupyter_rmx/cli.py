@@ -207,7 +207,7 @@ def _table(machines: Sequence[Machine]) -> str:
 
 async def _exec(client: HttpRemoteMachines, request: Request) -> int:
     values = request.values
-    spec = ExecSpec(request.tail or "", values["env"], values["cwd"])
+    spec = ExecSpec(request.tail or "", values["env"], values["cwd"], timeout_s=values["timeout"])
     ran = await run_command(client, check_machine_name(values["machine"]), spec, keep=values["json"])
     if values["json"]:
         print(

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from jupyter_rmx.errors import UsageError
+from jupyter_rmx.models import check_timeout
 from jupyter_rmx.verbs import CELL, Argument, Face, Verb, common_of, verbs_of
 
 _SEPARATOR = re.compile(r"(?:^|\s)--(?:\s|$)")
@@ -139,6 +140,8 @@ def _parse_verb(verb: Verb, words: list[str], face: Face, tail: str | None) -> R
         )
     if "env" in values:
         values["env"] = parse_env(values["env"])
+    if "timeout" in values:
+        values["timeout"] = check_timeout(values["timeout"])
     return Request(verb.name, values, tail)
 
 

@@ -47,10 +47,11 @@ from jupyter_rmx.providers.registry import ProviderRegistry
 from jupyter_rmx.service import PAGE_LIMIT, PAGE_MAX, MachinePage
 from jupyter_rmx.settings import Settings
 from jupyter_rmx.store.store import Store
-from jupyter_rmx.transports.base import Transport
+from jupyter_rmx.transports.base import Process, Transport
 from jupyter_rmx.transports.pool import TransportPool
 from jupyter_rmx.transports.spool import Spool
 from jupyter_rmx.transports.spooled import SpooledProcess
+from jupyter_rmx.transports.timed import TimedProcess
 from jupyter_rmx.transports.watch import watch_network
 
 log = logging.getLogger(__name__)
@@ -411,7 +412,10 @@ class MachineManager:
         found, transport = await self._links.reach(machine, source="exec")
         settings = self._parts.settings
         spool = Spool(settings.data_dir, file_max=settings.spool_max_bytes)
-        process = SpooledProcess(await transport.run(spec), spool)
+        process: Process = await transport.run(spec)
+        if spec.timeout_s is not None:
+            process = TimedProcess(process, spec.timeout_s)
+        process = SpooledProcess(process, spool)
         return ManagedExec(process, lambda end: self._exec_ended(found, spec, end))
 
     def _exec_ended(self, machine: Machine, spec: ExecSpec, end: Exit | None) -> None:

@@ -10,10 +10,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol
 
 from jupyter_rmx.control.commands import OUTPUT_MAX
-from jupyter_rmx.errors import ProviderError, RmxError
+from jupyter_rmx.errors import RmxError
 from jupyter_rmx.models import VM, CommandResult, ExecEvent, ExecSpec, Exit, SignalName
 from jupyter_rmx.store.machines import MachineRecord
 from jupyter_rmx.transports.base import Process, Transport
+from jupyter_rmx.transports.timed import timed_out
 
 KILL_S = 5.0
 """How long a command that is over its time is waited for to take its end."""
@@ -83,7 +84,7 @@ async def run_to_end(transport: Transport, command: str, *, timeout_s: float) ->
     except (asyncio.TimeoutError, TimeoutError) as error:
         with contextlib.suppress(RmxError, asyncio.TimeoutError, TimeoutError):
             await asyncio.wait_for(process.signal("KILL"), KILL_S)
-        raise _timed_out(timeout_s) from error
+        raise timed_out(timeout_s) from error
     finally:
         await process.aclose()
 
@@ -128,14 +129,3 @@ def exit_status(end: Exit) -> int:
         return end.code
     number = getattr(signal, f"SIG{end.signal}", None)
     return 128 + int(number) if number is not None else 1
-
-
-def _timed_out(timeout_s: float) -> ProviderError:
-    return ProviderError(
-        f"The command was not done within {timeout_s:g} s, and was ended.",
-        hint="Give it more time (timeout_ms), or run it streamed: %vm exec NAME -- CMD",
-        code="vm_exec_timeout",
-        status=504,
-        retryable=False,
-        details={"timeout_ms": int(timeout_s * 1000)},
-    )

@@ -55,6 +55,7 @@ MACHINE = Argument("machine", "The machine's name.", metavar="NAME")
 MACHINE_OR_DEFAULT = replace(MACHINE, defaults_in=frozenset({"magic", "cell"}))
 NEW_NAME = Argument("--name", "Name of the new machine; without one, a name is chosen.", metavar="NEW")
 CWD = Argument("--cwd", "The folder there in which to run; relative to the home directory.", metavar="DIR")
+TIMEOUT = Argument("--timeout", "End it, with its whole group, after so many seconds.", metavar="SECONDS")
 ENV = Argument("--env", "Set an environment variable there; may be repeated.", kind="list", metavar="K=V")
 DEBUG = Argument("--debug", "Show the whole traceback of an error.", kind="flag")
 JSON = Argument("--json", "Answer with one JSON document.", kind="flag")
@@ -114,7 +115,7 @@ VERBS: tuple[Verb, ...] = (
     Verb(
         "exec",
         "Run a command there. Its output streams; an exit code other than 0 is an error.",
-        (MACHINE_OR_DEFAULT, CWD, ENV),
+        (MACHINE_OR_DEFAULT, CWD, ENV, TIMEOUT),
         tail="CMD…",
         example="exec demo -- uname -a",
     ),
@@ -190,6 +191,7 @@ CELL = Verb(
         Argument("--python", "The body is Python; it is run by the machine's python3.", kind="flag"),
         CWD,
         ENV,
+        TIMEOUT,
         Argument("--no-raise-error", "Let the notebook go on after an exit code other than 0.", kind="flag"),
     ),
     faces=frozenset({"cell"}),

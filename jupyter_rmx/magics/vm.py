@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -84,7 +84,7 @@ class VMMagics(Magics):
 
     def _exec(self, request: Request) -> None:
         assert request.tail is not None
-        self._run(request, ExecSpec(request.tail, request.values["env"], request.values["cwd"]), None)
+        self._run(request, _spec(request.tail, request.values), None)
 
     def _upload(self, request: Request) -> Shown:
         from jupyter_rmx.uploads import upload_files
@@ -122,10 +122,10 @@ class VMMagics(Magics):
             )
         values = request.values
         if values["python"]:
-            spec = ExecSpec(PYTHON, values["env"], values["cwd"], stdin_open=True)
+            spec = _spec(PYTHON, values, stdin_open=True)
             self._run(request, spec, body.encode("utf-8", "surrogatepass"))
         else:
-            self._run(request, ExecSpec(body, values["env"], values["cwd"]), None)
+            self._run(request, _spec(body, values), None)
         return None
 
     def _run(self, request: Request, spec: ExecSpec, stdin: bytes | None) -> None:
@@ -150,3 +150,7 @@ def _write_out(name: str, text: str) -> None:
     stream = sys.stdout if name == "stdout" else sys.stderr
     stream.write(text)
     stream.flush()
+
+
+def _spec(command: str, values: Mapping[str, Any], *, stdin_open: bool = False) -> ExecSpec:
+    return ExecSpec(command, values["env"], values["cwd"], stdin_open, values["timeout"])

@@ -25,6 +25,7 @@ from jupyter_rmx.models.execution import (
     PtySpec,
     SignalName,
     TcpTarget,
+    check_timeout,
 )
 from jupyter_rmx.models.lease import Lease, LeaseKind
 from jupyter_rmx.models.names import (
@@ -94,6 +95,7 @@ __all__ = [
     "check_idempotency_key",
     "check_machine_name",
     "check_port",
+    "check_timeout",
     "endpoint_from_wire",
     "machine_from_wire",
     "machine_label",

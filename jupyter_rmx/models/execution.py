@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from jupyter_rmx.errors import UsageError
+
 # Linux's numbers (signal(7)); a shell's exit code is 128 and one of them where a signal ended its child.
 _SIGNALS = {1: "HUP", 2: "INT", 3: "QUIT", 4: "ILL", 6: "ABRT", 7: "BUS", 8: "FPE", 9: "KILL"} | {
     11: "SEGV",
@@ -16,19 +18,43 @@ SignalName = Literal["INT", "TERM", "KILL", "HUP", "QUIT", "USR1", "USR2"]
 StreamName = Literal["stdout", "stderr"]
 
 
+TIMEOUT_MAX_S = 30 * 86400.0
+
+
+def check_timeout(value: object) -> float | None:
+    """Seconds as a number above 0, from a number or a text; None stays None. UsageError `usage_bad_timeout`."""
+    if value is None:
+        return None
+    try:
+        seconds = (
+            float(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else -1.0
+        )
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds <= TIMEOUT_MAX_S:  # also false for NaN
+        raise UsageError(
+            f"{str(value)[:20]!r} is no time-out.",
+            hint="Give seconds above 0, at most 30 days, as in: --timeout 60",
+            code="usage_bad_timeout",
+            details={"field": "timeout_s"},
+        )
+    return seconds
+
+
 @dataclass(frozen=True)
 class ExecSpec:
     """One command for the machine's shell.
 
     `command` goes to the login user's shell unchanged. `env` is added to the machine's own environment. `cwd` is
     absolute or relative to the home directory there. With `stdin_open` the caller will send input; otherwise the
-    command reads an empty standard input.
+    command reads an empty standard input. With `timeout_s` its whole group is ended after that many seconds.
     """
 
     command: str
     env: dict[str, str] = field(default_factory=dict)
     cwd: str | None = None
     stdin_open: bool = False
+    timeout_s: float | None = None
 
     def to_wire(self) -> dict[str, Any]:
         """JSON form."""
@@ -37,6 +63,7 @@ class ExecSpec:
             "env": dict(self.env),
             "cwd": self.cwd,
             "stdin_open": self.stdin_open,
+            "timeout_s": self.timeout_s,
         }
 
 

@@ -21,7 +21,7 @@ from jupyter_server.auth.decorator import ws_authenticated
 from tornado import websocket
 
 from jupyter_rmx.errors import RmxError, UsageError
-from jupyter_rmx.models import ExecSpec, Exit, Output, SignalName
+from jupyter_rmx.models import ExecSpec, Exit, Output, SignalName, check_timeout
 from jupyter_rmx.server.base import error_envelope, json_object
 from jupyter_rmx.server.socket import RmxSocket
 from jupyter_rmx.service import ExecSession
@@ -156,4 +156,10 @@ def _spec(wire: dict[str, Any]) -> ExecSpec:
             hint="Give `command` as a text, `env` as texts by name, `cwd` as a text.",
             code="usage_bad_command",
         )
-    return ExecSpec(command=command, env=env, cwd=cwd, stdin_open=bool(wire.get("stdin_open")))
+    return ExecSpec(
+        command=command,
+        env=env,
+        cwd=cwd,
+        stdin_open=bool(wire.get("stdin_open")),
+        timeout_s=check_timeout(wire.get("timeout_s")),
+    )

@@ -8,7 +8,7 @@ import sqlite3
 import pytest
 
 from jupyter_rmx.client import HttpRemoteMachines
-from jupyter_rmx.errors import ProviderError
+from jupyter_rmx.errors import ProviderError, UsageError
 from jupyter_rmx.models import ExecSpec, Exit, Output, SSHEndpoint, VMSpec
 from jupyter_rmx.testing.server import JupyterServer
 from tests.faces.test_survival import destroy_all, fail_safe, run
@@ -86,6 +86,22 @@ async def test_a_streamed_command_is_written_down_as_use(server, machines):
             await asyncio.sleep(0.02)
     (data,) = told
     assert '"exit_code": 3' in data and '"streamed": true' in data and "echo" not in data
+
+
+async def test_a_streamed_command_has_only_so_much_time(server, machines):
+    await machines.create(VMSpec("demo"))
+    session = await machines.exec("demo", ExecSpec("echo hi; sleep 600", timeout_s=0.5))
+    events = []
+    with pytest.raises(ProviderError) as caught:
+        async for event in session:
+            events.append(event)  # noqa: PERF401 - what came before the error counts
+    await session.aclose()
+    assert (events, caught.value.code) == ([Output("stdout", b"hi\n")], "vm_exec_timeout")
+    assert (await run(machines, "demo", "pgrep -c sleep"))[0] == "0\n"
+    with pytest.raises(UsageError) as refused:
+        async for _ in await machines.exec("demo", ExecSpec("true", timeout_s=-1)):
+            pass
+    assert refused.value.code == "usage_bad_timeout"
 
 
 async def test_thirty_wishes_at_once_are_one_machine(server, machines):

@@ -2,8 +2,11 @@
 
 from datetime import datetime, timedelta, timezone
 
+import pytest
+
 from jupyter_rmx import __version__
 from jupyter_rmx.connection import Connection
+from jupyter_rmx.errors import UsageError
 from jupyter_rmx.models import (
     VM,
     Attached,
@@ -16,6 +19,7 @@ from jupyter_rmx.models import (
     SSHTarget,
     VMSpec,
     Workspace,
+    check_timeout,
     machine_from_wire,
 )
 
@@ -73,3 +77,16 @@ def test_the_words_of_a_target_are_safe_behind_ssh():
         "-4", "-6", "-A", "-C", "-F", "c", "-J", "b", "-p", "22", "-i", "/k a", "-o", "A=1", "--", "gpu01"
     ]  # fmt: skip
     assert SSHTarget("gpu01").argv() == ["--", "gpu01"]
+
+
+@pytest.mark.parametrize("given", [1, 0.5, "60", " 1.5 "])
+def test_a_timeout_is_seconds(given):
+    assert check_timeout(given) == float(given)
+    assert check_timeout(None) is None
+
+
+@pytest.mark.parametrize("given", [0, -1, "nan", "inf", "1m", "", True, [1], 1e9])
+def test_what_is_no_timeout_is_one_line(given):
+    with pytest.raises(UsageError) as caught:
+        check_timeout(given)
+    assert (caught.value.code, "--timeout 60" in caught.value.hint) == ("usage_bad_timeout", True)

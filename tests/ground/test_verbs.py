@@ -82,6 +82,7 @@ def test_a_process_gives_one_word_as_shell_text_and_several_as_a_program():
         ("upload demo 'x", "usage_bad_arguments", "quotation"),
         ("exec demo --env 3=4 -- ls", "usage_bad_env", "3"),
         ("serve", "usage_unknown_verb", "serve"),
+        ("exec demo --timeout soon -- ls", "usage_bad_timeout", "soon"),
     ],
 )
 def test_a_mistake_is_one_error_that_names_it(line, code, says):
@@ -100,12 +101,13 @@ def test_the_value_of_a_bad_variable_is_not_repeated():
 
 
 def test_a_cell_has_its_own_options():
-    request = parse_line("demo --python --no-raise-error --cwd d --env A=1 --env B=x=y", "cell")
+    request = parse_line("demo --python --no-raise-error --cwd d --env A=1 --env B=x=y --timeout 90", "cell")
     assert request.values == {
         "machine": "demo",
         "python": True,
         "cwd": "d",
         "env": {"A": "1", "B": "x=y"},
+        "timeout": 90.0,
         "no_raise_error": True,
         "debug": False,
     }
