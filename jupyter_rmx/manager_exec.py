@@ -11,9 +11,10 @@ from typing import Protocol
 
 from jupyter_rmx.control.commands import OUTPUT_MAX
 from jupyter_rmx.errors import RmxError
-from jupyter_rmx.models import VM, CommandResult, ExecEvent, ExecSpec, Exit, SignalName
+from jupyter_rmx.models import VM, CommandResult, ExecEvent, ExecSpec, Exit
 from jupyter_rmx.store.machines import MachineRecord
 from jupyter_rmx.transports.base import Process, Transport
+from jupyter_rmx.transports.over import OverProcess
 from jupyter_rmx.transports.timed import timed_out
 
 KILL_S = 5.0
@@ -28,11 +29,11 @@ class Connects(Protocol):
         ...
 
 
-class ManagedExec:
+class ManagedExec(OverProcess):
     """Implements `service.ExecSession` over a transport's process. `ended` is told, once, how it ended."""
 
     def __init__(self, process: Process, ended: Callable[[Exit | None], None]) -> None:
-        self._process = process
+        super().__init__(process)
         self._ended: Callable[[Exit | None], None] | None = ended
 
     async def __aiter__(self) -> AsyncIterator[ExecEvent]:
@@ -46,18 +47,6 @@ class ManagedExec:
         ended, self._ended = self._ended, None
         if ended is not None:
             ended(end)
-
-    async def signal(self, name: SignalName) -> None:
-        """Signal the remote process group."""
-        await self._process.signal(name)
-
-    async def write(self, data: bytes) -> None:
-        """Send to standard input."""
-        await self._process.write(data)
-
-    async def write_eof(self) -> None:
-        """Close standard input."""
-        await self._process.write_eof()
 
     async def aclose(self) -> None:
         """Let go."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from jupyter_rmx.models import ExecEvent, Exit, SignalName
+from jupyter_rmx.models import ExecEvent, Exit
 from jupyter_rmx.transports.base import Process
+from jupyter_rmx.transports.over import OverProcess
 from jupyter_rmx.transports.spool import Spool
 
 PATIENCE_S = 0.05
@@ -16,11 +17,11 @@ A reader that keeps up is given the output directly: a queue between them costs 
 """
 
 
-class SpooledProcess:
+class SpooledProcess(OverProcess):
     """Implements `transports.base.Process` over another one; both are closed with it."""
 
     def __init__(self, process: Process, spool: Spool) -> None:
-        self._process = process
+        super().__init__(process)
         self._source = process.events()
         self._spool = spool
         self._pump: asyncio.Task[Exit] | None = None
@@ -60,18 +61,6 @@ class SpooledProcess:
         while (output := await self._spool.get()) is not None:
             yield output
         yield await asyncio.shield(self._pump)
-
-    async def signal(self, name: SignalName) -> None:
-        """Signal the whole process group there."""
-        await self._process.signal(name)
-
-    async def write(self, data: bytes) -> None:
-        """Send to standard input; waits while the command does not read."""
-        await self._process.write(data)
-
-    async def write_eof(self) -> None:
-        """Close standard input."""
-        await self._process.write_eof()
 
     async def aclose(self) -> None:
         """Let go; a command that still runs gets SIGHUP. Output that waits is gone."""

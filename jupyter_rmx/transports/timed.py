@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from jupyter_rmx.errors import ProviderError, RmxError
 from jupyter_rmx.models import ExecEvent, Exit, SignalName
 from jupyter_rmx.transports.base import Process
+from jupyter_rmx.transports.over import OverProcess
 
 GRACE_S = 5.0
 """How long a command that is over its time has to end by SIGTERM, and then by SIGKILL."""
@@ -26,14 +27,14 @@ def timed_out(timeout_s: float) -> ProviderError:
     )
 
 
-class TimedProcess:
+class TimedProcess(OverProcess):
     """Implements `transports.base.Process` over another one, whose group is ended after `timeout_s` seconds.
 
     Output that came before the end is given; then ProviderError `vm_exec_timeout` stands for the exit.
     """
 
     def __init__(self, process: Process, timeout_s: float) -> None:
-        self._process = process
+        super().__init__(process)
         self._timeout_s = timeout_s
         self._expired = False
         self._over = asyncio.Event()
@@ -70,18 +71,6 @@ class TimedProcess:
             raise
         finally:
             self._over.set()
-
-    async def signal(self, name: SignalName) -> None:
-        """Signal the whole process group there."""
-        await self._process.signal(name)
-
-    async def write(self, data: bytes) -> None:
-        """Send to standard input; waits while the command does not read."""
-        await self._process.write(data)
-
-    async def write_eof(self) -> None:
-        """Close standard input."""
-        await self._process.write_eof()
 
     async def aclose(self) -> None:
         """Let go; a command that still runs gets SIGHUP."""
