@@ -16,12 +16,10 @@ from typing import Any
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
-from jupyter_rmx.errors import UsageError
 from jupyter_rmx.models import SSHTarget
 from jupyter_rmx.server.requests import VMRequestHandler
 from jupyter_rmx.ssh.detect import TerminalProcess, detect_for_tty
 from jupyter_rmx.ssh.key import transport_key
-from jupyter_rmx.ssh.target import parse_target
 
 
 @dataclass(frozen=True)
@@ -96,13 +94,7 @@ def _terminals(manager: Any) -> list[LocalTerminal]:
 
 
 def _key(target: SSHTarget) -> str:
-    # From its line, as `attach` reads it: what belongs to the one session only is left out there.
-    home = os.path.expanduser("~")  # noqa: PTH111 - the word of ssh.key
-    try:
-        target = parse_target(as_line(target), home=home)
-    except UsageError:
-        pass  # then no workspace has it
-    return transport_key(target, home=home)
+    return transport_key(target, home=os.path.expanduser("~"))  # noqa: PTH111 - the word of ssh.key
 
 
 def _to_wire(terminal: str, target: SSHTarget, names: Mapping[str, str]) -> dict[str, Any]:
