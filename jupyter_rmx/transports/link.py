@@ -138,7 +138,7 @@ class Link:
     async def _open(self, open_transport: OpenTransport) -> Transport:
         try:
             transport = await open_transport()
-        except Exception as error:
+        except Exception as error:  # whatever it is, the state must say so; it is raised again
             if self._attempt is asyncio.current_task():
                 self._attempt = None
                 self._failed(_as_ours(error))

@@ -28,17 +28,17 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from jupyter_rmx.clock import SystemClock  # noqa: E402 - the tests' cluster is found by the line above
-from jupyter_rmx.control.credits import NoCredits  # noqa: E402
-from jupyter_rmx.control.plane import build_control  # noqa: E402
-from jupyter_rmx.control.reconcile import LOOK_EVERY, Reconciler  # noqa: E402
-from jupyter_rmx.control.use import MachineUse  # noqa: E402
-from jupyter_rmx.models import VM, VMSpec  # noqa: E402
-from jupyter_rmx.providers.base import ProviderSpec  # noqa: E402
-from jupyter_rmx.settings import Settings  # noqa: E402
-from jupyter_rmx.store.machines import MachineRecord  # noqa: E402
-from jupyter_rmx.store.store import Store  # noqa: E402
-from jupyter_rmx.testing.fake_provider import FakeProvider  # noqa: E402
-from tests.postgres import Cluster  # noqa: E402
+from jupyter_rmx.control.credits import NoCredits  # noqa: E402 - found only after the path is set
+from jupyter_rmx.control.plane import build_control  # noqa: E402 - found only after the path is set
+from jupyter_rmx.control.reconcile import LOOK_EVERY, Reconciler  # noqa: E402 - found only after the path is set
+from jupyter_rmx.control.use import MachineUse  # noqa: E402 - found only after the path is set
+from jupyter_rmx.models import VM, VMSpec  # noqa: E402 - found only after the path is set
+from jupyter_rmx.providers.base import ProviderSpec  # noqa: E402 - found only after the path is set
+from jupyter_rmx.settings import Settings  # noqa: E402 - found only after the path is set
+from jupyter_rmx.store.machines import MachineRecord  # noqa: E402 - found only after the path is set
+from jupyter_rmx.store.store import Store  # noqa: E402 - found only after the path is set
+from jupyter_rmx.testing.fake_provider import FakeProvider  # noqa: E402 - found only after the path is set
+from tests.postgres import Cluster  # noqa: E402 - found only after the path is set
 
 OWNER = "bench"
 MACHINES = 10_000

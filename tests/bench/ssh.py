@@ -24,11 +24,11 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from jupyter_rmx.bootstrap import build_manager  # noqa: E402 - the tests' servers are found by the line above
-from jupyter_rmx.clock import SystemClock  # noqa: E402
-from jupyter_rmx.loopback.tickets import Tickets  # noqa: E402
-from jupyter_rmx.models import ExecSpec, Output  # noqa: E402
-from jupyter_rmx.settings import Settings  # noqa: E402
-from tests.login_shells import USER, LoginServer  # noqa: E402
+from jupyter_rmx.clock import SystemClock  # noqa: E402 - found only after the path is set
+from jupyter_rmx.loopback.tickets import Tickets  # noqa: E402 - found only after the path is set
+from jupyter_rmx.models import ExecSpec, Output  # noqa: E402 - found only after the path is set
+from jupyter_rmx.settings import Settings  # noqa: E402 - found only after the path is set
+from tests.login_shells import USER, LoginServer  # noqa: E402 - found only after the path is set
 
 CLIENT = """
 Host {name} {name}-kept {name}-first-*

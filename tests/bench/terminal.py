@@ -20,11 +20,11 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from jupyter_rmx.clock import SystemClock  # noqa: E402 - the tests' server is found by the line above
-from jupyter_rmx.models import ExecSpec, Output  # noqa: E402
-from jupyter_rmx.terminals.hub import Terminals  # noqa: E402
-from jupyter_rmx.terminals.terminal import Place  # noqa: E402
-from jupyter_rmx.transports.ssh import connect  # noqa: E402
-from tests.terminal_host import TerminalHost  # noqa: E402
+from jupyter_rmx.models import ExecSpec, Output  # noqa: E402 - found only after the path is set
+from jupyter_rmx.terminals.hub import Terminals  # noqa: E402 - found only after the path is set
+from jupyter_rmx.terminals.terminal import Place  # noqa: E402 - found only after the path is set
+from jupyter_rmx.transports.ssh import connect  # noqa: E402 - found only after the path is set
+from tests.terminal_host import TerminalHost  # noqa: E402 - found only after the path is set
 
 KEYS = 40
 GAP_S = 0.01

@@ -22,8 +22,8 @@ from jupyter_rmx.providers.base import AttachOptions
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "second" / "control"))
 
-from given import dies, fails, planes, until  # noqa: E402
-from plane import check_true  # noqa: E402
+from given import dies, fails, planes, until  # noqa: E402 - found only after the path is set
+from plane import check_true  # noqa: E402 - found only after the path is set
 
 ROWS = {
     row["id"]: row

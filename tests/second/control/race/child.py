@@ -17,9 +17,9 @@ sys.path.insert(0, str(HERE.parent))
 
 from plane import Plane  # noqa: E402 - it lies in the folder above
 
-from jupyter_rmx.clock import SystemClock  # noqa: E402
-from jupyter_rmx.errors import RmxError  # noqa: E402
-from jupyter_rmx.models import VMSpec  # noqa: E402
+from jupyter_rmx.clock import SystemClock  # noqa: E402 - found only after the path is set
+from jupyter_rmx.errors import RmxError  # noqa: E402 - found only after the path is set
+from jupyter_rmx.models import VMSpec  # noqa: E402 - found only after the path is set
 
 FAIL_SAFE_S = 200
 CLIENT_WAIT_S = 0.05
